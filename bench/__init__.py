@@ -1,0 +1,1 @@
+"""Performance, side by side with well-known libraries; never a timed test."""

@@ -1,0 +1,224 @@
+"""Views per second: this project's augmentation beside kornia's and Pillow's, in one run.
+
+`python -m bench.augment [--size 28] [--out FILE]`. Each contender makes one view of every image
+of the same batch; the contenders take turns, so that a slow spell of the machine hits all of
+them, and medians are compared. kornia runs its own ops of the same names and settings with
+parameters of its own for each sample; Pillow runs the recipe of simclr-medical-imaging, image
+after image, on one core, as one of its loader's workers did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.augment import make_augment
+from lib.augment.ops import (
+    ColourJitter,
+    EqualizeLuma,
+    Flip,
+    GaussianBlur,
+    Greyscale,
+    Op,
+    RandomResizedCrop,
+    Rotate,
+    Sharpness,
+)
+
+GOALS = {"natural": 2.0, "novel": 4.0}  # times kornia, at 28 px, 2 threads
+
+
+def kornia_op(op: Op) -> Any:
+    """kornia's counterpart of one of our ops, with the same settings."""
+    import kornia.augmentation as K
+
+    found: Any
+    match op:
+        case Flip(p, vertical):
+            found = K.RandomVerticalFlip(p=p) if vertical else K.RandomHorizontalFlip(p=p)
+        case Rotate(degrees):
+            found = K.RandomRotation(degrees, p=1.0, align_corners=False)
+        case RandomResizedCrop(size, scale, ratio):
+            found = K.RandomResizedCrop((size, size), scale, ratio)
+        case ColourJitter(b, c, s, h, p):
+            found = K.ColorJitter(b, c, s, h, p=p)
+        case Greyscale(p):
+            found = K.RandomGrayscale(p=p)
+        case GaussianBlur(kernel, sigma, p):
+            found = K.RandomGaussianBlur((kernel, kernel), sigma, p=p)
+        case EqualizeLuma(p):
+            found = K.RandomEqualize(p=p)
+        case Sharpness(factor):
+            found = K.RandomSharpness(factor, p=1.0)
+        case _:
+            raise TypeError(f"kornia: no counterpart written for {op}")
+    return found
+
+
+def _equalize_luma(image: Any) -> Any:
+    """Equalise the Y of a Pillow image."""
+    from PIL import Image, ImageOps
+
+    y, cb, cr = image.convert("YCbCr").split()
+    return Image.merge("YCbCr", (ImageOps.equalize(y), cb, cr)).convert("RGB")
+
+
+def pillow_op(op: Op) -> Any:
+    """torchvision's counterpart of one of our ops, for Pillow images."""
+    from torchvision import transforms as T
+    from torchvision.transforms import functional as TF
+
+    found: Any
+    match op:
+        case Flip(p, vertical):
+            found = T.RandomVerticalFlip(p) if vertical else T.RandomHorizontalFlip(p)
+        case Rotate(degrees):
+            found = T.RandomRotation(degrees, T.InterpolationMode.BILINEAR)
+        case RandomResizedCrop(size, scale, ratio):
+            found = T.RandomResizedCrop(size, scale, ratio)
+        case ColourJitter(b, c, s, h, p):
+            found = T.RandomApply([T.ColorJitter(b, c, s, h)], p)
+        case Greyscale(p):
+            found = T.RandomGrayscale(p)
+        case GaussianBlur(kernel, sigma, p):
+            found = T.RandomApply([T.GaussianBlur(kernel, sigma)], p)
+        case EqualizeLuma(p):
+            found = T.RandomApply([T.Lambda(_equalize_luma)], p)
+        case Sharpness((low, high)):
+            found = T.Lambda(
+                lambda x: TF.adjust_sharpness(x, low + (high - low) * torch.rand(()).item())
+            )
+        case _:
+            raise TypeError(f"Pillow: no counterpart written for {op}")
+    return found
+
+
+def contenders(name: str, x: Tensor, images: list[Any]) -> dict[str, Callable[[], object]]:
+    """Three ways to make one view of every image, by name of the library."""
+    from torchvision import transforms as T
+
+    view = make_augment(name, x.shape[-1], x.shape[1])
+    generator = torch.Generator().manual_seed(0)
+    kornia = torch.nn.Sequential(*map(kornia_op, view))
+    pillow = T.Compose([*map(pillow_op, view), T.ToTensor()])
+    return {
+        "ours": lambda: view(x, generator),
+        "kornia": lambda: kornia(x),
+        "pillow": lambda: torch.stack([pillow(image) for image in images]),
+    }
+
+
+def smooth_images(n: int, size: int, seed: int = 0) -> Tensor:
+    """Colour blobs [n, 3, size, size] in [0, 1]: neither flat nor noise, so no op has it easy."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(n, 3, 7, 7, generator=generator)
+    return torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp_(0.0, 1.0)
+
+
+def measure(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each call, the functions taking turns after one warm-up each."""
+    for function in functions.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def run(size: int, batch: int, repeats: int, names: list[str]) -> list[dict[str, object]]:
+    """Measure every sequence; one row per sequence and library."""
+    from PIL import Image
+
+    x = smooth_images(batch, size)
+    arrays = (x * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    images = [Image.fromarray(np.ascontiguousarray(array)) for array in arrays]
+    rows: list[dict[str, object]] = []
+    for name in names:
+        seconds = measure(contenders(name, x, images), repeats)
+        ours = statistics.median(seconds["ours"])
+        for library, times in seconds.items():
+            median = statistics.median(times)
+            rows.append(
+                {
+                    "sequence": name,
+                    "size": size,
+                    "batch": batch,
+                    "threads": torch.get_num_threads(),
+                    "library": library,
+                    "repeats": repeats,
+                    "views_per_s": round(batch / median),
+                    "slowest": round(batch / max(times)),
+                    "fastest": round(batch / min(times)),
+                    "ours_is_faster_by": round(median / ours, 2),
+                }
+            )
+    return rows
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """The rows as text, one line per sequence."""
+    lines = [
+        f"{'sequence':<12}{'px':>4}{'ours':>9}{'kornia':>9}{'pillow':>9}"
+        f"{'/kornia':>9}{'/pillow':>9}   (views/s, medians; one Pillow process)"
+    ]
+    cells = {(row["sequence"], row["library"]): row for row in rows}
+    for name in dict.fromkeys(str(row["sequence"]) for row in rows):
+        ours, kornia, pillow = (cells[name, lib] for lib in ("ours", "kornia", "pillow"))
+        line = f"{name:<12}{ours['size']:>4}"
+        line += "".join(f"{row['views_per_s']:>9}" for row in (ours, kornia, pillow))
+        line += "".join(f"{row['ours_is_faster_by']:>8}×" for row in (kornia, pillow))
+        if name in GOALS and ours["size"] == 28:
+            ratio = float(str(kornia["ours_is_faster_by"]))
+            line += (
+                f"   goal {GOALS[name]:g}× kornia: {'met' if ratio >= GOALS[name] else 'MISSED'}"
+            )
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print the table, write the CSV."""
+    parser = argparse.ArgumentParser(prog="python -m bench.augment", description=__doc__)
+    parser.add_argument("--size", type=int, nargs="+", default=[28], help="image sides, pixels")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--sequence", nargs="+", default=["natural", "simple", "novel", "microscopy"]
+    )
+    parser.add_argument("--out", type=Path, default=Path("bench/out/augment.csv"))
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    # Freeing a large block once keeps the C library from handing every batch's memory back to
+    # the system, as a training process would have done by its first step; all three profit.
+    torch.empty(30 << 20, dtype=torch.uint8)
+    torch.manual_seed(0)  # kornia's and torchvision's draws
+    rows: list[dict[str, object]] = []
+    for size in options.size:
+        part = run(size, options.batch, options.repeats, options.sequence)
+        print(table(part), flush=True)
+        rows += part
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with options.out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"written to {options.out}; {torch.get_num_threads()} threads, torch {torch.__version__}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Brightness, contrast, saturation, hue and greyscale, each sample with its own factor.
+
+Each function equals the one of the same name in `torchvision.transforms.functional`, sample by
+sample. Images are float [B, C, H, W] in [0, 1]; factors are [B]. With one channel, saturation,
+hue and greyscale leave the image as it is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lib.augment.batch import check_images, per_sample
+
+# ITU-R 601 luma to the four digits torchvision uses.
+GREY_WEIGHTS = (0.2989, 0.587, 0.114)
+
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+
+
+def _grey(x: Tensor) -> Tensor:
+    """Weighted mean over the colour axis: [B, C, H, W] → [B, 1, H, W]."""
+    if x.shape[1] == 1:
+        return x
+    r, g, b = (x[:, c : c + 1] for c in range(3))
+    wr, wg, wb = GREY_WEIGHTS
+    return (r * wr).add_(g, alpha=wg).add_(b, alpha=wb)
+
+
+def _blend(x: Tensor, other: Tensor | float, factor: Tensor) -> Tensor:
+    """`factor · x + (1 − factor) · other`, clamped to [0, 1]."""
+    factor = per_sample(factor, x)
+    return (x * factor + (1.0 - factor) * other).clamp_(0.0, 1.0)
+
+
+def adjust_brightness(x: Tensor, factor: Tensor) -> Tensor:
+    """Scale each image by its factor: 0 is black, 1 changes nothing."""
+    check_images(x)
+    return _blend(x, 0.0, factor)
+
+
+def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
+    """Move each image away from (factor > 1) or towards the mean of its grey version."""
+    check_images(x)
+    return _blend(x, _grey(x).mean((1, 2, 3), keepdim=True), factor)
+
+
+def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
+    """Move each pixel away from (factor > 1) or towards its own grey; one channel: unchanged."""
+    check_images(x)
+    return x if x.shape[1] == 1 else _blend(x, _grey(x), factor)
+
+
+def to_greyscale(x: Tensor) -> Tensor:
+    """Give every channel the luma of the pixel; one channel: unchanged."""
+    check_images(x)
+    return x if x.shape[1] == 1 else _grey(x).expand_as(x).contiguous()
+
+
+def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue of each image by `shift` of the whole HSV circle; one channel: unchanged.
+
+    shift: [B] in [−.5, .5]. Equals the way through HSV, written without its six cases, which
+    are slow on every device: on the hexagon a pixel's distance from red, in sixths of the
+    circle, is `1 + (g + b − r − min) / chroma`, on the green side where g ≥ b; and the channel
+    whose primary is `d` sixths away is `max − chroma · (clamp(d, 1, 2) − 1)`.
+    """
+    check_images(x)
+    if x.shape[1] == 1:
+        return x
+    r, g, b = (x[:, c : c + 1] for c in range(3))
+    top = torch.maximum(torch.maximum(r, g), b)
+    low = torch.minimum(torch.minimum(r, g), b)
+    chroma6 = (top - low).mul_(6.0)
+    turn = (g + b).sub_(r).sub_(low)
+    # Grey pixels have 0 / tiny = 0 here, and chroma 0 removes whatever hue they get.
+    turn.div_(chroma6.clamp_min(1e-12)).add_(1.0 / 6.0).copysign_(g - b)
+    turn.add_(per_sample(shift, x))
+    primaries = torch.tensor([0.0, 1 / 3, 2 / 3], device=x.device, dtype=x.dtype)
+    d = turn - primaries.view(1, 3, 1, 1)
+    d.sub_(d.round()).abs_().clamp_(1.0 / 6.0, 1.0 / 3.0)
+    # top + chroma − 6 · chroma · d, in place; rounding may leave [0, 1] by a few 1e-8.
+    top.add_(chroma6, alpha=1.0 / 6.0)
+    return torch.sub(top, d.mul_(chroma6), out=d).clamp_(0.0, 1.0)
+
+
+def colour_jitter(
+    x: Tensor, index: Tensor, order: Tensor, factors: Tensor, own: bool = False
+) -> Tensor:
+    """Apply the four colour ops to each sample in an order of its own, as torchvision does.
+
+    index: int64 [n], the samples to change, without repeats; the others stay as they are.
+    order: int64 [n, 4], each row a permutation of 0 brightness, 1 contrast, 2 saturation, 3 hue;
+    factors: [n, 4], by op (not by turn). All three on the CPU. own: `x` may be overwritten.
+
+    Samples are sorted by the turn of their hue, so that hue is a slice of the batch at each turn.
+    The other three ops are `clamp(factor · x + offset)`, with an offset that is 0, a number by
+    sample (contrast) or one by pixel (saturation): three passes over the whole batch. No masks,
+    and the work of four ops rather than of sixteen.
+    """
+    check_images(x)
+    if len(index) == 0:
+        return x
+    hue_turn = (order == HUE).int().argmax(1)
+    others = order[order != HUE].view(-1, 3)
+    grey_turn = (others == SATURATION).int().argmax(1)
+    group = hue_turn * 3 + grey_turn  # 12 runs of samples with the same turns
+    rank = group.argsort(stable=True)
+    ends = [0, *torch.bincount(group, minlength=12).cumsum(0).tolist()]
+    others, factors = others[rank], factors[rank]
+    layers = factors.gather(1, others).to(x.device, x.dtype).T[..., None, None, None].contiguous()
+    contrast = (others == CONTRAST).to(x.device, x.dtype).T[..., None, None, None].contiguous()
+    hue = factors[:, HUE].to(x.device, x.dtype)
+
+    index = index[rank].to(x.device)
+    y = x.index_select(0, index)
+    for turn in range(4):
+        run = slice(ends[3 * turn], ends[3 * turn + 3])
+        if run.stop > run.start and x.shape[1] == 3:
+            y[run] = shift_hue(y[run], hue[run])
+        if turn < 3:
+            runs = [slice(ends[g], ends[g + 1]) for g in range(turn, 12, 3)]
+            _affine_layer_(y, layers[turn], contrast[turn], runs)
+    return x.index_copy_(0, index, y) if own else x.index_copy(0, index, y)
+
+
+def _affine_layer_(y: Tensor, factor: Tensor, contrast: Tensor, saturation: list[slice]) -> None:
+    """Apply one of brightness, contrast and saturation to each sample, in place.
+
+    factor: [n, 1, 1, 1]; contrast: 1 where that is the op, else 0, in the same shape;
+    saturation: the runs of samples where that is.
+    """
+    rest = 1.0 - factor
+    greys = []
+    for run in saturation:
+        if y.shape[1] == 1:
+            factor[run] = 1.0
+        elif run.stop > run.start:
+            greys.append((y[run], _grey(y[run]).mul_(rest[run])))
+    weights = y.new_tensor(GREY_WEIGHTS) if y.shape[1] == 3 else y.new_ones(1)
+    mean = (y.mean((2, 3)) * weights).sum(1).view_as(rest)
+    y.mul_(factor).add_(rest.mul_(contrast).mul_(mean))
+    for part, grey in greys:
+        part.add_(grey)
+    y.clamp_(0.0, 1.0)

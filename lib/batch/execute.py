@@ -1,0 +1,168 @@
+"""Executing one planned run: papermill, the rendered report, and the move into place.
+
+`python -m lib.batch.execute SPEC.json` runs in a process of its own, so that a crash, a leak or a
+thread setting stays with its run, whether it was started here or by a worker of a cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lib.identity import commit
+from lib.params import NOTEBOOKS, ROOT
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One run to execute. threads: CPU threads it may use. banner: shown over its report."""
+
+    name: str
+    notebook: str
+    params: dict[str, Any]
+    study_folder: str
+    threads: int
+    banner: str = ""
+
+    @property
+    def work(self) -> Path:
+        """Where the run is made."""
+        return Path(self.study_folder) / "work" / self.name
+
+    @property
+    def final(self) -> Path:
+        """Where it is moved when it is complete."""
+        return Path(self.study_folder) / "runs" / self.name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. cell: number of the failed cell; error: its one-line reason."""
+
+    name: str
+    ok: bool
+    seconds: float
+    report: str
+    cell: int | None = None
+    error: str = ""
+
+
+def execute_in_process(spec: Spec) -> Outcome:
+    """Run `python -m lib.batch.execute` on a spec; a failed run is an outcome, not an exception.
+
+    The work folder is kept when a run fails or is killed: a pretraining resumes from the
+    checkpoint in it.
+    """
+    spec.work.mkdir(parents=True, exist_ok=True)
+    task, answer, log = (spec.work / n for n in ("spec.json", "outcome.json", "process.log"))
+    answer.unlink(missing_ok=True)
+    task.write_text(json.dumps(asdict(spec)), encoding="utf-8")
+    environment = {**os.environ, "OMP_NUM_THREADS": str(spec.threads), "MPLBACKEND": "Agg"}
+    # The kernel starts in the notebooks' folder: it finds `lib` from there without installation.
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    began = time.time()
+    with log.open("w", encoding="utf-8") as stream:
+        command = [sys.executable, "-m", "lib.batch.execute", str(task)]
+        done = subprocess.run(command, stdout=stream, stderr=stream, env=environment, check=False)
+    final_answer = spec.final / answer.name
+    if final_answer.exists() and not answer.exists():
+        answer = final_answer
+    if answer.exists():
+        outcome = Outcome(**json.loads(answer.read_text(encoding="utf-8")))
+        if outcome.ok:
+            answer.unlink()
+        return outcome
+    last = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    reason = f"the process ended with status {done.returncode}: {last[-1] if last else 'no output'}"
+    return Outcome(spec.name, False, time.time() - began, str(log), None, reason)
+
+
+def execute(spec: Spec) -> Outcome:
+    """Run the notebook of `spec`, render its report, move its folder into place if it worked."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    from lib.render import render_notebook
+
+    began = time.time()
+    executed = spec.work / "notebook.ipynb"
+    params = {**spec.params, "out": str(spec.work)}
+    failure: tuple[int | None, str] | None = None
+    try:
+        papermill.execute_notebook(
+            str(NOTEBOOKS / f"{spec.notebook}.ipynb"),
+            str(executed),
+            parameters=params,
+            cwd=str(NOTEBOOKS),
+            progress_bar=False,
+            kernel_name="python3",
+        )
+        if not (spec.work / "metrics.json").exists():
+            failure = (None, "the notebook ended without writing metrics.json")
+    except PapermillExecutionError as error:
+        failure = (error.exec_count, f"{error.ename}: {' '.join(str(error.evalue).split())}")
+    forget_paths(executed, spec)
+    footer = {"run": spec.name, "code": commit(), "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+    report = spec.work / "report.html"
+    render_notebook(executed, report, banner=spec.banner or None, footer=footer)
+    seconds = time.time() - began
+    if failure:
+        return Outcome(spec.name, False, seconds, str(report), *failure)
+    place(spec)
+    return Outcome(spec.name, True, seconds, str(spec.final / "report.html"))
+
+
+def forget_paths(executed: Path, spec: Spec) -> None:
+    """Take this machine's folders out of an executed notebook, which is kept and passed on."""
+    notebook = json.loads(executed.read_text(encoding="utf-8"))
+    notebook["metadata"].pop("papermill", None)
+    for cell in notebook["cells"]:
+        cell["metadata"].pop("papermill", None)
+        cell["metadata"].pop("execution", None)
+    text = json.dumps(notebook, indent=1, ensure_ascii=False)
+    results = Path(spec.study_folder).parent
+    known = {str(spec.work): f"runs/{spec.name}", str(results): "results", str(ROOT): "."}
+    known[str(Path.home())] = "~"
+    for folder, short in known.items():
+        text = text.replace(folder, short)
+    executed.write_text(text + "\n", encoding="utf-8")
+
+
+def place(spec: Spec) -> None:
+    """Move a complete work folder to its final name; an earlier run of that name gives way."""
+    for scrap in ("spec.json", "process.log", "progress"):
+        (spec.work / scrap).unlink(missing_ok=True)
+    for folder in ("checkpoints", "logs"):
+        shutil.rmtree(spec.work / folder, ignore_errors=True)
+    spec.final.parent.mkdir(parents=True, exist_ok=True)
+    old = spec.final.with_name(f".{spec.final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if spec.final.exists():
+        spec.final.replace(old)
+    spec.work.replace(spec.final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def main() -> int:
+    """Execute the spec file named on the command line and leave the outcome beside it."""
+    from lib.files import write_json
+
+    task = Path(sys.argv[1])
+    spec = Spec(**json.loads(task.read_text(encoding="utf-8")))
+    outcome = execute(spec)
+    folder = spec.final if outcome.ok else spec.work
+    write_json(folder / "outcome.json", asdict(outcome))
+    return 0 if outcome.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""index.html: a study at a glance, made from its summary.csv and its list of runs."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lib.batch.execute import Outcome
+from lib.batch.plan import PlannedRun
+from lib.batch.progress import seconds_in_words
+from lib.batch.study import Study
+from lib.batch.summary import (
+    findings,
+    headline,
+    label_order,
+    measurements,
+    over_seeds,
+    read_summary,
+)
+from lib.figures import colour_of, new_figure, tidy
+from lib.files import write_text
+from lib.findings.names import name_source
+from lib.identity import commit
+from lib.page import page
+
+if TYPE_CHECKING:
+    from matplotlib.container import ErrorbarContainer
+    from matplotlib.figure import Figure
+
+SYNTHETIC = "Synthetic data: phantom is drawn by this project, not photographed. No medical claim."
+
+
+def write_index(
+    study: Study,
+    runs: Sequence[PlannedRun],
+    study_folder: Path,
+    failed: Mapping[str, Outcome],
+    skipped: Mapping[str, str],
+) -> Path:
+    """Write the study's page; it opens from disk, with pictures inside and links to the reports."""
+    table = read_summary(study_folder / "summary.csv")
+    parts = [f"<p class='question'>{html.escape(study.question)}</p>" if study.question else ""]
+    probed = not measurements(table).empty
+    if probed:
+        parts.append(glance(table))
+    parts.append(runs_section(runs, study_folder, failed, skipped))
+    synthetic = {run.params["dataset"] for run in runs} == {"phantom"}
+    footer = {
+        "study": study.name,
+        "code": commit(),
+        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "numbers": "summary.csv beside this page",
+    }
+    banner = SYNTHETIC if synthetic else None
+    path = study_folder / "index.html"
+    write_text(path, page(study.title, "\n".join(parts), banner=banner, footer=footer))
+    return path
+
+
+def glance(table: pd.DataFrame) -> str:
+    """Table, figure and sentences over all probes of the study."""
+    seeds = sorted(set(measurements(table)["seed"]), key=int)
+    parts = [
+        "<h2>Test AUROC of frozen features</h2>",
+        f"<p>Mean ± standard deviation over seeds {', '.join(seeds)}. Everything was chosen on the "
+        "validation split; the test split was scored once.</p>",
+        to_html(headline(table)),
+        picture(plot_study(table), "AUROC against labelled images, a panel for each data set"),
+        "<h2>What this shows</h2>",
+    ]
+    for dataset, lines in findings(table).items():
+        items = "".join(f"<li>{html.escape(line)}.</li>" for line in lines)
+        parts.append(f"<h3>{html.escape(dataset)}</h3><ul>{items}</ul>")
+    parts.append(
+        "<p>Intervals are Student's t over seeds, paired by seed; they are not corrected for "
+        "the number of comparisons on this page.</p>"
+    )
+    return "\n".join(parts)
+
+
+def plot_study(table: pd.DataFrame) -> Figure:
+    """Test AUROC against the label budget: a panel per data set, a line per features."""
+    rows = measurements(table)
+    rows = rows[(rows["protocol"] == "probe") | (rows["method"] == "pixels")]
+    stats = over_seeds(rows)
+    panels = list(dict.fromkeys(zip(stats["dataset"], stats["size"], strict=True)))
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, grid = new_figure(4.0 * columns + 1.2, 3.4 * lines + 0.5, lines, columns)
+    names: dict[str, ErrorbarContainer] = {}
+    for axes in grid.flat[len(panels) :]:
+        axes.axis("off")
+    for axes, (dataset, size) in zip(grid.flat, panels, strict=False):
+        here = stats[(stats["dataset"] == dataset) & (stats["size"] == size)]
+        budgets = label_order(here["labels"])
+        for (method, augment), line in here.groupby(["method", "augment"], sort=False):
+            ordered = line.set_index("labels").reindex(budgets)
+            label = name_source(str(method), str(augment))
+            names[label] = axes.errorbar(
+                range(len(budgets)),
+                ordered["mean"],
+                yerr=ordered["std"].fillna(0),
+                fmt="o-" if method not in ("random", "pixels") else "o--",
+                ms=4,
+                capsize=3,
+                color=colour_of(str(method), str(augment)),
+            )
+        axes.set_xticks(range(len(budgets)), budgets)
+        axes.set(title=f"{dataset}, {size} px", xlabel="labelled training images")
+        tidy(axes)
+    for axes_row in grid:
+        axes_row[0].set_ylabel("test AUROC, mean ± sd")
+    figure.legend(
+        handles=list(names.values()), labels=list(names), loc="outside lower center", ncols=4
+    )
+    return figure
+
+
+def runs_section(
+    runs: Sequence[PlannedRun],
+    study_folder: Path,
+    failed: Mapping[str, Outcome],
+    skipped: Mapping[str, str],
+) -> str:
+    """The list of runs with links to their reports; what failed comes first, with its reason."""
+    parts = []
+    if failed or skipped:
+        items = [failure(name, outcome, study_folder) for name, outcome in failed.items()]
+        items += [
+            f"<li>{html.escape(n)}: skipped, {html.escape(w)}</li>" for n, w in skipped.items()
+        ]
+        parts.append(f"<h2>Not done</h2><ul class='failed'>{''.join(items)}</ul>")
+    parts.append("<h2>Runs</h2>")
+    for experiment in dict.fromkeys(run.experiment for run in runs):
+        rows = [run_row(run, study_folder) for run in runs if run.experiment == experiment]
+        head = "<tr><th>run</th><th>what it came to</th><th>time</th></tr>"
+        parts.append(f"<h3>{html.escape(experiment)}</h3>")
+        parts.append(f"<div class='scroll'><table>{head}{''.join(rows)}</table></div>")
+    return "\n".join(parts)
+
+
+def failure(name: str, outcome: Outcome, study_folder: Path) -> str:
+    """One failed run: which cell, which error, which report."""
+    report = Path(outcome.report) if outcome.report else None
+    where = f"cell {outcome.cell}: " if outcome.cell else ""
+    text = f"{html.escape(name)}: {html.escape(where + outcome.error)}"
+    if report is not None and report.is_relative_to(study_folder):
+        text += f" (<a href='{html.escape(str(report.relative_to(study_folder)))}'>report</a>)"
+    return f"<li>{text}</li>"
+
+
+def run_row(run: PlannedRun, study_folder: Path) -> str:
+    """One row of the list of runs."""
+    file = study_folder / "runs" / run.name / "metrics.json"
+    if not file.exists():
+        return f"<tr><td>{html.escape(run.name)}</td><td>not done</td><td></td></tr>"
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    link = f"<a href='runs/{html.escape(run.name)}/report.html'>{html.escape(run.name)}</a>"
+    came_to = html.escape(str(metrics.get("headline", "")))
+    took = seconds_in_words(float(metrics["seconds"]))
+    return f"<tr><td>{link}</td><td>{came_to}</td><td>{took}</td></tr>"
+
+
+def picture(figure: Figure, alt: str) -> str:
+    """A figure as an image inside the page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{data}'>"
+
+
+def to_html(table: pd.DataFrame) -> str:
+    """A table for the page, scrolling sideways where it is wide."""
+    return f"<div class='scroll'>{table.to_html(border=0, classes='dataframe')}</div>"

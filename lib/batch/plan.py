@@ -1,0 +1,178 @@
+"""From a study to its runs: each with a name, its parameters, and the runs it needs first."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lib.batch.study import Experiment, Study, StudyError
+from lib.identity import Origin, run_name
+from lib.params import ParameterError, notebook_defaults
+
+# What a run takes over from the run whose encoder it uses, unless its experiment says otherwise.
+INHERITED = ("dataset", "size", "split_seed", "max_unreadable", "data_root", "seed", "precision")
+ENCODER_NOTEBOOKS = ("01_pretrain",)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study.
+
+    params: all of the notebook's parameters. needs: names of the runs that must be done first.
+    work: how much computing it is, in image passes at 28 px (a pass being one image in one
+    epoch), for the estimate of what is left; 0 where the notebook does not train.
+    """
+
+    name: str
+    experiment: str
+    notebook: str
+    params: dict[str, Any]
+    needs: tuple[str, ...]
+    work: float
+    origin: Origin
+
+
+def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
+    """Every run of `study`, in an order in which each comes after what it needs.
+
+    results: where finished runs may already hold an encoder that `init` names. Raises StudyError
+    with one line for each data set that cannot be read and each encoder that neither exists nor
+    is planned.
+    """
+    by_experiment: dict[str, list[PlannedRun]] = {}
+    mistakes: list[str] = []
+    names = {experiment.name for experiment in study.experiments}
+    for experiment in in_order(study.experiments, path):
+        where = f"{path}: experiments.{experiment.name}"
+        runs: list[PlannedRun] = []
+        for setting in experiment.settings:
+            for params, upstream in expand(experiment, setting, by_experiment):
+                try:
+                    run = plan_run(experiment, params, upstream, names, results)
+                except ParameterError as error:
+                    mistakes += [f"{where}.{line}" for line in str(error).splitlines()]
+                    continue
+                if run.name not in {r.name for r in runs}:
+                    runs.append(run)
+        by_experiment[experiment.name] = runs
+    if mistakes:
+        raise StudyError(list(dict.fromkeys(mistakes)))
+    return [run for runs in by_experiment.values() for run in runs]
+
+
+def in_order(experiments: list[Experiment], path: Path) -> list[Experiment]:
+    """Experiments sorted so that each comes after those whose encoders it uses."""
+    left = {e.name: e for e in experiments}
+    ordered: list[Experiment] = []
+    while left:
+        ready = [e for e in left.values() if not (wants(e) & set(left)) - {e.name}]
+        ready = [e for e in ready if e.name not in wants(e)]
+        if not ready:
+            raise StudyError([f"{path}: experiments: {', '.join(left)}: each needs the other"])
+        ordered += ready
+        for experiment in ready:
+            del left[experiment.name]
+    return ordered
+
+
+def wants(experiment: Experiment) -> set[str]:
+    """The `init` values of an experiment."""
+    return {str(s["init"]) for s in experiment.settings if "init" in s}
+
+
+Expanded = Iterable[tuple[dict[str, Any], PlannedRun | None]]
+
+
+def expand(
+    experiment: Experiment, setting: dict[str, Any], planned: Mapping[str, list[PlannedRun]]
+) -> Expanded:
+    """The full parameters of a setting, once for each run of the experiment its `init` names."""
+    defaults = notebook_defaults(experiment.notebook)
+    sources = planned.get(str(setting.get("init")))
+    if sources is None:
+        yield {**defaults, **setting}, None
+        return
+    for source in sources:
+        taken = {
+            key: source.params[key]
+            for key in INHERITED
+            if key in defaults and key in source.params and key not in experiment.explicit
+        }
+        yield {**defaults, **setting, **taken, "init": source.name}, source
+
+
+def plan_run(
+    experiment: Experiment,
+    params: dict[str, Any],
+    upstream: PlannedRun | None,
+    experiments: set[str],
+    results: Path,
+) -> PlannedRun:
+    """One run; ParameterError when its data or its encoder cannot be had."""
+    from lib.run import describe_origin, find_encoder
+
+    dataset, size, root = params["dataset"], params["size"], params["data_root"] or None
+    mistakes = cached_check(dataset, size, root)
+    if mistakes:
+        raise ParameterError("\n".join(f"dataset: {line}" for line in mistakes))
+    if upstream is not None:
+        origin = Origin(upstream.params["method"], upstream.params["augment"], upstream.name)
+    elif "init" not in params:
+        origin = Origin("", "", "")
+    elif params["init"] in experiments:
+        raise ParameterError(f"init: {params['init']} plans no run")
+    else:
+        found = find_encoder(params["init"], results)
+        origin = describe_origin(found)
+        params = {**params, "init": found}
+    try:
+        info = cached_describe(dataset, size, root)
+    except Exception as error:
+        raise ParameterError(f"dataset: {' '.join(str(error).split())}") from error
+    name = run_name(experiment.notebook, params, origin, info.fingerprint)
+    passes = info.counts.get("train", 5000) * params.get("epochs", 0) * (size / 28) ** 2
+    needs = (upstream.name,) if upstream else ()
+    return PlannedRun(name, experiment.name, experiment.notebook, params, needs, passes, origin)
+
+
+@cache
+def cached_check(dataset: str, size: int, root: str | None) -> list[str]:
+    """`check_dataset`, asked once for each data set."""
+    from lib.data import check_dataset
+
+    return list(check_dataset(dataset, size, root))
+
+
+@cache
+def cached_describe(dataset: str, size: int, root: str | None) -> Any:
+    """`describe_dataset`, asked once for each data set."""
+    from lib.data import describe_dataset
+
+    return describe_dataset(dataset, size, root)
+
+
+def select(runs: list[PlannedRun], pattern: str | None) -> list[PlannedRun]:
+    """The runs whose name or experiment fits a shell pattern, and all that these need.
+
+    A pattern without wildcards fits anywhere in the name. Returns all runs without a pattern.
+    """
+    if not pattern:
+        return runs
+    loose = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+    chosen = {
+        run.name
+        for run in runs
+        if fnmatch.fnmatch(run.name, loose) or fnmatch.fnmatch(run.experiment, pattern)
+    }
+    by_name = {run.name: run for run in runs}
+    queue = list(chosen)
+    while queue:
+        for need in by_name[queue.pop()].needs:
+            if need not in chosen:
+                chosen.add(need)
+                queue.append(need)
+    return [run for run in runs if run.name in chosen]

@@ -1,0 +1,132 @@
+"""What is running, what is left, and about how long it will take."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from lib.batch.execute import Outcome
+from lib.batch.plan import PlannedRun
+
+
+def seconds_in_words(seconds: float) -> str:
+    """`42 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Speed:
+    """Seconds a run takes, learnt from the runs that have ended.
+
+    A run is taken to cost a fixed time for its notebook and a time per unit of its work; both come
+    from measured runs: the fixed part from the quickest, the other from the rest.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[tuple[float, float]]] = defaultdict(list)
+
+    def learn(self, notebook: str, work: float, seconds: float) -> None:
+        """Note that a run of `notebook` with so much work took so many seconds."""
+        self.seen[notebook].append((work, seconds))
+
+    def estimate(self, run: PlannedRun) -> float | None:
+        """Expected seconds for `run`; None before any run of its notebook was measured."""
+        seen = self.seen.get(run.notebook)
+        if not seen:
+            return None
+        work = sum(w for w, _ in seen)
+        seconds = sum(s for _, s in seen)
+        return seconds / len(seen) if work == 0 else max(5.0, seconds * run.work / work)
+
+    @classmethod
+    def from_results(cls, runs: Iterable[PlannedRun], study_folder: Path) -> Speed:
+        """What the finished runs of a study say of this machine's speed."""
+        speed = cls()
+        for run in runs:
+            file = study_folder / "runs" / run.name / "metrics.json"
+            if file.exists():
+                seconds = json.loads(file.read_text(encoding="utf-8")).get("seconds", 0.0)
+                speed.learn(run.notebook, run.work, float(seconds))
+        return speed
+
+
+class Progress:
+    """Live progress: a line for each run that ends, and on a terminal one moving line below."""
+
+    def __init__(
+        self, runs: list[PlannedRun], study_folder: Path, show: Callable[[str], None] = print
+    ) -> None:
+        self.left = {run.name: run for run in runs}
+        self.total = len(runs)
+        self.running: dict[str, float] = {}
+        self.folder, self.show, self.speed = study_folder, show, Speed()
+        self.live = sys.stdout.isatty()
+        self.began = self.last = time.time()
+
+    def started(self, run: PlannedRun) -> None:
+        """Note that a run has begun."""
+        self.running[run.name] = time.time()
+        self.line(f"      {run.name} …")
+
+    def ended(self, run: PlannedRun, outcome: Outcome) -> None:
+        """Say how a run ended and what is left."""
+        self.running.pop(run.name, None)
+        self.left.pop(run.name, None)
+        if outcome.ok:
+            self.speed.learn(run.notebook, run.work, outcome.seconds)
+        mark = "done" if outcome.ok else "FAILED"
+        count = f"[{self.total - len(self.left)}/{self.total}]"
+        took = seconds_in_words(outcome.seconds)
+        self.line(f"{count} {mark} {run.name} in {took}{self.remaining()}")
+        if not outcome.ok:
+            where = f"cell {outcome.cell}: " if outcome.cell else ""
+            self.line(f"      {where}{outcome.error}\n      see {outcome.report}")
+
+    def skipped(self, run: PlannedRun, need: str) -> None:
+        """Say that a run cannot be done."""
+        self.left.pop(run.name, None)
+        self.line(f"      skipped {run.name}: it needs {need}")
+
+    def remaining(self) -> str:
+        """What is left, as ` · 12 left, about 8 min`."""
+        if not self.left:
+            return ""
+        slots = max(1, len(self.running))
+        known = [self.speed.estimate(run) for run in self.left.values()]
+        seconds = sum(k for k in known if k is not None)
+        now = time.time()
+        seconds -= sum(now - since for name, since in self.running.items() if name in self.left)
+        more = "at least " if None in known else "about "
+        about = f", {more}{seconds_in_words(max(seconds, 1.0) / slots)}" if any(known) else ""
+        return f" · {len(self.left)} left{about}"
+
+    def tick(self) -> None:
+        """On a terminal, refresh the moving line: each running run, its epoch, its time."""
+        if not self.live:
+            return
+        parts = []
+        for name, since in self.running.items():
+            file = self.folder / "work" / name / "progress"
+            step = f" {file.read_text(encoding='utf-8').strip()}" if file.exists() else ""
+            parts.append(f"{name}{step} {seconds_in_words(time.time() - since)}")
+        text = " | ".join(parts) + self.remaining()
+        sys.stdout.write("\r\x1b[2K" + text[:160])
+        sys.stdout.flush()
+
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
+        if self.live:
+            sys.stdout.write("\r\x1b[2K")
+        self.show(text)
+
+    def close(self) -> None:
+        """Clear the moving line."""
+        if self.live:
+            sys.stdout.write("\r\x1b[2K")
+            sys.stdout.flush()

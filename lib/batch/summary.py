@@ -1,0 +1,158 @@
+"""summary.csv: every number of a study in one long table, and what it says over seeds."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lib.files import replacing
+from lib.findings.names import name_labels, name_source
+from lib.run import COLUMNS
+
+# What makes two rows the same measurement, whichever run noted it: a floor is measured in the
+# report of every encoder that stands beside it.
+MEASURED = ["dataset", "size", "method", "augment", "encoder", "protocol", "labels", "fold", "seed"]
+
+
+def collect_rows(study_folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows in the metrics.json of the named runs, in their order; absent runs are left out."""
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        file = study_folder / "runs" / name / "metrics.json"
+        if file.exists():
+            rows += json.loads(file.read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
+def write_summary(study_folder: Path, names: Iterable[str]) -> Path:
+    """Write summary.csv from the runs that are done, complete or not at all."""
+    path = study_folder / "summary.csv"
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in collect_rows(study_folder, names):
+            # 7 digits: more than any interval is worth, and the same text on every machine.
+            numbers = {k: f"{row[k]:.7g}" for k in ("value", "low", "high") if row[k] != ""}
+            writer.writerow({**row, **numbers})
+    return path
+
+
+def read_summary(path: Path) -> pd.DataFrame:
+    """summary.csv as a table: labels and names as text, values as numbers."""
+    words = {c: str for c in COLUMNS if c not in ("value", "low", "high", "size")}
+    return pd.read_csv(path, dtype=words, keep_default_na=False, na_values={"low": "", "high": ""})
+
+
+def measurements(table: pd.DataFrame, metric: str = "auroc", split: str = "test") -> pd.DataFrame:
+    """One row for each thing measured: the metric on a split, repeated floors once."""
+    rows = table[(table["metric"] == metric) & (table["split"] == split)]
+    return rows.drop_duplicates(MEASURED)
+
+
+def label_order(labels: Iterable[str]) -> list[str]:
+    """Budgets from small to large, `all` last."""
+    return sorted(set(labels), key=lambda w: (w == "all", int(w.split()[0]) if w != "all" else 0))
+
+
+def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean, standard deviation and number of seeds of each measurement."""
+    keys = [k for k in MEASURED if k not in ("seed", "fold")]
+    grouped = rows.groupby(keys, sort=False)["value"]
+    return grouped.agg(["mean", "std", "count"]).reset_index()
+
+
+def headline(table: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
+    """Mean ± sd over seeds by data set and features (rows) and label budget (columns).
+
+    Logistic regression on the features, and kNN where the features are raw pixels.
+    """
+    rows = measurements(table, metric)
+    rows = rows[(rows["protocol"] == "probe") | (rows["method"] == "pixels")]
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in over_seeds(rows).to_dict("records"):
+        spread = f" ± {row['std']:.3f}" if row["count"] > 1 else ""
+        features = name_source(row["method"], row["augment"])
+        features += " (kNN)" if row["method"] == "pixels" else ""
+        where = (f"{row['dataset']}, {row['size']} px", features)
+        cells.setdefault(where, {})[row["labels"]] = f"{row['mean']:.3f}{spread}"
+    order = label_order(rows["labels"])
+    result = pd.DataFrame.from_dict(cells, orient="index", columns=None).reindex(columns=order)
+    result.index = pd.MultiIndex.from_tuples(list(cells), names=["data set", "features"])
+    result.columns = pd.Index([name_labels(w) for w in order])
+    return result.fillna("–").sort_index(level=0, sort_remaining=False)
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """Mean of a few independent values with Student's t interval; no width known from one value."""
+    from scipy import stats
+
+    n = len(values)
+    mean = sum(values) / n
+    if n < 2:
+        return mean, float("nan"), float("nan")
+    spread = (sum((v - mean) ** 2 for v in values) / (n - 1)) ** 0.5
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread / n**0.5
+    return mean, mean - half, mean + half
+
+
+def paired_gains(
+    table: pd.DataFrame, metric: str, ours: dict[str, str], other: dict[str, str]
+) -> pd.DataFrame:
+    """Differences ours − other seed by seed, with Student's t interval over the seeds.
+
+    ours, other: values of summary columns that choose the two sides, e.g. method and augment.
+    Columns: dataset, size, labels, seeds, mean, low, high.
+    """
+    rows = measurements(table, metric)
+    keys = ["dataset", "size", "labels", "fold", "seed"]
+    sides = [rows[(rows[list(s)] == pd.Series(s)).all(axis=1)] for s in (ours, other)]
+    merged = sides[0].merge(sides[1], on=keys, suffixes=("", "_other"))
+    gains = []
+    for (dataset, size), group in merged.groupby(["dataset", "size"], sort=False):
+        for labels in label_order(group["labels"]):
+            pair = group[group["labels"] == labels]
+            mean, low, high = mean_interval(list(pair["value"] - pair["value_other"]))
+            found = (dataset, size, labels, len(pair), mean, low, high)
+            gains.append(found)
+    columns = ["dataset", "size", "labels", "seeds", "mean", "low", "high"]
+    return pd.DataFrame(gains, columns=columns)
+
+
+def say_gain(gain: Any, name: str) -> str:
+    """One difference in words; `no clear difference` where the interval holds 0."""
+    text = f"{gain.mean:+.3f}"
+    if gain.seeds < 2:
+        return f"{name}: {text} from one seed, so nothing is known of its spread"
+    span = f"{text} (95% interval over {gain.seeds} seeds {gain.low:+.3f} to {gain.high:+.3f})"
+    if gain.low > 0 or gain.high < 0:
+        return f"{name}: {span}"
+    return f"{name}: no clear difference, {span}"
+
+
+def findings(table: pd.DataFrame, metric: str = "auroc") -> dict[str, list[str]]:
+    """What the study shows, data set by data set: pretraining against floors, and among itself."""
+    probes = measurements(table, metric)
+    probes = probes[probes["protocol"] == "probe"]
+    trained = probes[~probes["method"].isin(["random", "pixels"])]
+    pairs = list(dict.fromkeys(zip(trained["method"], trained["augment"], strict=True)))
+    said: dict[str, list[str]] = {}
+    floor = {"method": "random", "protocol": "probe"}
+    for method, augment in pairs:
+        ours = {"method": method, "augment": augment, "protocol": "probe"}
+        for gain in paired_gains(table, metric, ours, floor).itertuples():
+            name = f"{name_source(method, augment)} over a random encoder, "
+            line = say_gain(gain, name + name_labels(str(gain.labels)))
+            said.setdefault(f"{gain.dataset}, {gain.size} px", []).append(line)
+    if ("simclr", "novel") in pairs and ("simclr", "natural") in pairs:
+        sides = [
+            {"method": "simclr", "augment": a, "protocol": "probe"} for a in ("novel", "natural")
+        ]
+        for gain in paired_gains(table, metric, *sides).itertuples():
+            line = say_gain(gain, f"novel over natural, {name_labels(str(gain.labels))}")
+            said.setdefault(f"{gain.dataset}, {gain.size} px", []).append(line)
+    return said

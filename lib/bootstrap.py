@@ -1,0 +1,146 @@
+"""Confidence intervals of metrics, by resampling the evaluated images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lib.data.base import Task
+from lib.metrics import Array, Evaluation
+
+CHUNK = 2**20  # weights held at once: 8 MiB an array, small enough to stay near the cache
+
+
+class Interval(NamedTuple):
+    """A percentile interval; undefined: how many replicates had no value and were left out."""
+
+    low: float
+    high: float
+    undefined: int = 0
+
+
+class Difference(NamedTuple):
+    """A metric of predictions a minus that of b, with its interval; undefined as in `Interval`."""
+
+    value: float
+    low: float
+    high: float
+    undefined: int = 0
+
+
+def bootstrap_intervals(
+    y: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    task: Task,
+    groups: npt.ArrayLike | None = None,
+    *,
+    n: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+) -> dict[str, Interval]:
+    """Percentile intervals of every metric of `compute_metrics` (Efron & Tibshirani 1993, ch. 13).
+
+    They tell how much a number would move with other test images, not with another training run.
+    Without groups, images are drawn with replacement within each class (multi-label: from all).
+    With groups, str or int [N], whole groups are drawn: images of one patient are no independent
+    evidence. A replicate in which a metric is undefined (a class was not drawn) is left out of
+    that metric's interval and counted.
+
+    y, scores, task: as in `compute_metrics`, with its errors. n: replicates. level: in (0, 1).
+    classes: K names; given, each `recall_<class>` gets an interval as well.
+    Where every replicate is the same (all decisions right), the interval has no width, which is
+    no proof of certainty. Raises ValueError for fewer than two groups, or when no replicate of
+    some metric is defined.
+    """
+    evaluation = Evaluation(y, scores, task, classes)
+    evaluation.require_all_classes()
+    draws = _draw(evaluation, groups, n, seed)
+    replicates = _replicate(evaluation, draws, recalls=classes is not None)
+    return {name: _interval(name, values, level) for name, values in replicates.items()}
+
+
+def paired_bootstrap(
+    y: npt.ArrayLike,
+    scores_a: npt.ArrayLike,
+    scores_b: npt.ArrayLike,
+    task: Task,
+    groups: npt.ArrayLike | None = None,
+    *,
+    n: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+) -> dict[str, Difference]:
+    """Difference a − b of every metric, with percentile intervals over the same resamples.
+
+    Both predictions are of the same images in the same order, so that what makes an image hard
+    for both cancels out. Everything else as in `bootstrap_intervals`.
+    """
+    both = [Evaluation(y, scores, task, classes) for scores in (scores_a, scores_b)]
+    both[0].require_all_classes()
+    recalls = classes is not None
+    once = np.ones((1, len(both[0].y)))
+    value_a, value_b = (_replicate(e, iter([once]), recalls) for e in both)
+    a, b = (_replicate(e, _draw(e, groups, n, seed), recalls) for e in both)
+    differences = {}
+    for name in a:
+        interval = _interval(name, a[name] - b[name], level)
+        differences[name] = Difference(float(value_a[name][0] - value_b[name][0]), *interval)
+    return differences
+
+
+def _draw(
+    evaluation: Evaluation, groups: npt.ArrayLike | None, n: int, seed: int
+) -> Iterator[Array]:
+    """How often each image is drawn, [B, N] at a time, n rows in all."""
+    if n < 1:
+        raise ValueError(f"n: expected at least one bootstrap replicate; found {n}")
+    N = len(evaluation.y)
+    if groups is not None:
+        names, unit = np.unique(np.asarray(groups), return_inverse=True)
+        if unit.shape != (N,):
+            raise ValueError(f"groups: expected [{N}], one per image; found {[*unit.shape]}")
+        if len(names) < 2:
+            raise ValueError("groups: all images are of one group; leave groups out")
+        strata = [np.arange(len(names))]
+    else:
+        unit = np.arange(N)
+        classes = [0] if evaluation.task == "multi-label" else range(evaluation.C)
+        whole = evaluation.task == "multi-label"
+        strata = [unit if whole else np.flatnonzero(evaluation.y == k) for k in classes]
+    rng = np.random.default_rng(seed)
+    rows = max(1, CHUNK // max(N, evaluation.L * evaluation.C**2))
+    for start in range(0, n, rows):
+        # one row after the other, so that the draws do not depend on the size of a chunk
+        counts = np.zeros((min(rows, n - start), unit.max() + 1))
+        for row in counts:
+            for stratum in strata:
+                drawn = rng.integers(len(stratum), size=len(stratum))
+                row[stratum] = np.bincount(drawn, minlength=len(stratum))
+        yield counts if groups is None else counts[:, unit]
+
+
+def _replicate(evaluation: Evaluation, draws: Iterator[Array], recalls: bool) -> dict[str, Array]:
+    """Every metric under every draw, [n] each."""
+    parts = []
+    for weights in draws:
+        values = evaluation.weighted(weights)
+        if recalls:
+            values |= evaluation.weighted_recalls(weights)
+        parts.append(values)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _interval(name: str, values: Array, level: float) -> Interval:
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected a number between 0 and 1; found {level}")
+    defined = values[np.isfinite(values)]
+    if len(defined) == 0:
+        found = f"none of {len(values)} bootstrap replicates"
+        raise ValueError(f"{name}: defined in {found}; too few images or groups for an interval")
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high), len(values) - len(defined))

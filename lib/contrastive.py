@@ -1,0 +1,180 @@
+"""SimCLR as a LightningModule: two views of each image, encoder, projection head, NT-Xent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from types import SimpleNamespace
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from lib.augment import Pipeline
+from lib.embed import forward
+from lib.encoder import Encoder, ProjectionHead, seeded
+from lib.losses import contrastive_accuracy, nt_xent
+from lib.monitor import KnnMonitor
+from lib.schedule import build_optimizer, cosine_with_warmup
+from lib.store import ImageStore
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a pretraining does; the parameters of the same names (`lib.params`)."""
+
+    augment: str
+    crop_scale: float
+    encoder: str
+    stem: str
+    init: str
+    epochs: int
+    warmup_epochs: float
+    batch_size: int
+    temperature: float
+    optimizer: str
+    lr: float
+    weight_decay: float
+    gradient_clip: float
+    projection_dim: int
+    knn_every: int
+    knn_k: int
+    seed: int
+
+    @classmethod
+    def of(cls, params: SimpleNamespace) -> Recipe:
+        """The recipe among a run's parameters."""
+        return cls(**{f.name: getattr(params, f.name) for f in fields(cls)})
+
+
+class EpochBatches:
+    """Indices of the training images in batches, newly shuffled each epoch from (seed, epoch).
+
+    An epoch's images are dealt out evenly: no image is dropped and no batch is left with a few
+    images, which would have few negatives, and BatchNorm statistics of next to nothing.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.n, self.seed, self.epoch = n, seed, epoch
+        self.count = max(1, -(-n // batch_size))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch(), 1))
+        yield from torch.randperm(self.n, generator=generator).tensor_split(self.count)
+
+
+def mix(seed: int, epoch: int, stream: int) -> int:
+    """One generator seed from a run's seed, an epoch and a stream, far from its neighbours."""
+    return (seed * 1_000_003 + epoch * 7_919 + stream * 104_729) * 2_654_435_761 % 2**63
+
+
+class ContrastiveModule(pl.LightningModule):
+    """SimCLR (Chen et al. 2020): two views of each image, encoder, projection head, NT-Xent.
+
+    The images wait on the device in `store`; a training batch is only their indices. Shuffling
+    and views depend on (seed, epoch) alone, so a resumed run goes on as if it had never stopped.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        augment: Pipeline,
+        store: ImageStore,
+        recipe: Recipe,
+        monitor: KnnMonitor | None,
+        precision: str,
+    ) -> None:
+        super().__init__()
+        with seeded(recipe.seed + 1):
+            self.head = ProjectionHead(
+                encoder.feature_dim, encoder.feature_dim, recipe.projection_dim
+            )
+        self.encoder, self.recipe, self.monitor = encoder, recipe, monitor
+        self.augment, self.store, self.number_format = augment, store, precision
+        self.generator = torch.Generator()
+        self.history: list[Row] = []
+        self.best: dict[str, Tensor] = {}
+        self.selected, self.best_auroc = 0, float("-inf")
+        self.auroc_before: float | None = None
+        self.totals: list[Tensor] = []
+        self.epoch_began = 0.0
+
+    def train_dataloader(self) -> Any:
+        """Batches of indices; Lightning takes any iterable with a length."""
+        recipe = self.recipe
+        return EpochBatches(
+            len(self.store), recipe.batch_size, recipe.seed, lambda: self.current_epoch
+        )
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimizer with warm-up and cosine decay over exactly this run's steps."""
+        recipe = self.recipe
+        optimizer = build_optimizer(self, recipe.optimizer, recipe.lr, recipe.weight_decay)
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = round(recipe.warmup_epochs * total / recipe.epochs)
+        schedule = LambdaLR(optimizer, lambda step: cosine_with_warmup(step, warmup, total))
+        scheduler = {"scheduler": schedule, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_fit_start(self) -> None:
+        """Measure the encoder before it learns anything, once."""
+        if self.monitor is not None and self.auroc_before is None:
+            self.auroc_before = self.monitor.auroc(self.encoder)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's stream of views."""
+        self.generator.manual_seed(mix(self.recipe.seed, self.current_epoch, 2))
+        self.totals, self.epoch_began = [], time.time()
+
+    def training_step(self, index: Tensor, _: int) -> Tensor:
+        """One step on the images at `index` [B]: the NT-Xent loss of their two views."""
+        x = self.store.take(index.cpu())
+        views = torch.cat([self.augment(x, self.generator) for _ in range(2)])
+        z1, z2 = self.head(forward(self.encoder, views, self.number_format).float()).chunk(2)
+        loss = nt_xent(z1, z2, self.recipe.temperature)
+        ranks = contrastive_accuracy(z1.detach(), z2.detach())
+        self.totals.append(torch.stack([loss.detach(), ranks.top1, ranks.top5, ranks.mean_rank]))
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=len(index))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Note the epoch, and keep the encoder if validation says it is the best so far."""
+        epoch = self.current_epoch + 1
+        loss, top1, top5, rank = torch.stack(self.totals).mean(0).tolist()
+        row = {"epoch": epoch, "loss": loss, "top1": top1, "top5": top5, "mean_rank": rank}
+        row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        last = epoch == self.recipe.epochs
+        if self.monitor is not None and (epoch % self.recipe.knn_every == 0 or last):
+            row["val_knn_auroc"] = self.monitor.auroc(self.encoder)
+        auroc = row.get("val_knn_auroc", float("-inf"))
+        # A tie goes to the later epoch, which has seen more; without labels the last one is kept.
+        if auroc >= self.best_auroc if "val_knn_auroc" in row else (last and not self.best):
+            self.best_auroc, self.selected = auroc, epoch
+            self.best = {k: v.detach().cpu().clone() for k, v in self.encoder.state_dict().items()}
+        row["seconds"] = time.time() - self.epoch_began
+        self.history.append(row)
+        shown = {k: v for k, v in row.items() if k not in ("epoch", "loss")}
+        self.log_dict(shown, prog_bar=False, batch_size=1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what has been found so far, so that a resumed run ends as an unbroken one."""
+        checkpoint["pretraining"] = {
+            "history": self.history,
+            "best": self.best,
+            "selected": self.selected,
+            "best_auroc": self.best_auroc,
+            "auroc_before": self.auroc_before,
+        }
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take up what had been found."""
+        for name, value in checkpoint["pretraining"].items():
+            setattr(self, name, value)

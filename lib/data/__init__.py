@@ -1,0 +1,19 @@
+"""Data sets: one call for MedMNIST, the embedded phantom and a person's own images."""
+
+from lib.data.base import SPLITS, DataError, DataSet, Split, Task
+from lib.data.decode import resample
+from lib.data.describe import DataInfo, check_dataset, describe_dataset
+from lib.data.load import load_dataset
+
+__all__ = [
+    "SPLITS",
+    "DataError",
+    "DataInfo",
+    "DataSet",
+    "Split",
+    "Task",
+    "check_dataset",
+    "describe_dataset",
+    "load_dataset",
+    "resample",
+]

@@ -1,0 +1,164 @@
+"""One image file to one square array: every common format, 8 or 16 bit, grey or colour."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[Any]  # uint8 or uint16, [H, W, C], C 1 or 3
+
+DECODER_VERSION = 1  # raise it when a change alters decoded images: caches are rebuilt
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".jp2",
+    ".pgm",
+    ".ppm",
+)
+BIT_DEPTHS = (8, 10, 12, 14, 16)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded image.
+
+    pixels: [S, S, C], uint8 or uint16 (C 1 or 3); peak: largest value of the file itself;
+    cropped: it was not square; animated: only the first of several pictures was read.
+    """
+
+    pixels: Pixels
+    peak: int
+    cropped: bool
+    animated: bool
+
+
+def decode_image(data: bytes, size: int) -> Decoded:
+    """Decode a file's bytes, cut out the middle square, resample it to `size`.
+
+    The photographer's orientation (EXIF) is applied; transparency is laid over black; palettes
+    become RGB; more than 8 bits stay uint16. Large JPEGs are decoded at the smallest of the
+    fractions 1, 1/2, 1/4, 1/8 that leaves at least twice `size`.
+    Raises ValueError or OSError with the reason for what cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not data:
+        raise ValueError("the file is empty")
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 24 and data[24] == 16:
+        return _square(_decode_deep(data), size)  # Pillow would drop the lower byte of RGB
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        if data[:4] in (b"II*\0", b"MM\0*"):  # 16-bit RGB TIFF is unknown to Pillow
+            return _square(_decode_deep(data), size)
+        raise ValueError("not an image, or of an unknown format") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from None
+    with image:
+        if image.mode[0] in "IF" or _tiff_bits(image) > 8:
+            return _square(_decode_deep(data), size)
+        image.draft("", (2 * size, 2 * size))
+        return _square(_decode_shallow(image), size, bool(getattr(image, "is_animated", False)))
+
+
+def _tiff_bits(image: Any) -> int:
+    bits = image.tag_v2.get(258, 8) if image.format == "TIFF" else 8  # 258: BitsPerSample
+    return max(bits) if isinstance(bits, tuple) else int(bits)
+
+
+def _decode_shallow(image: Any) -> Pixels:
+    """A Pillow image of at most 8 bits to uint8 [H, W, 1 or 3]."""
+    from PIL import ImageOps
+
+    image.load()  # a truncated file fails here
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"))
+        colour, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:]
+        return np.asarray((colour * alpha + 127) // 255, np.uint8)
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[..., None]
+    return np.asarray(image.convert("RGB"))
+
+
+def _decode_deep(data: bytes) -> Pixels:
+    """A file of more than 8 bits a channel to uint16 [H, W, 1 or 3]."""
+    import cv2
+
+    try:
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError(f"cannot be decoded ({error.err})") from None
+    if array is None:
+        raise ValueError("cannot be decoded: damaged, or of an unknown kind")
+    pixels: Pixels = array[..., None] if array.ndim == 2 else array
+    if pixels.dtype.kind not in "iu":
+        raise ValueError(f"holds {pixels.dtype} values; convert it to 8 or 16 bit")
+    if pixels.min() < 0 or pixels.max() > 65535:
+        low, high = pixels.min(), pixels.max()
+        raise ValueError(f"holds values from {low} to {high}, outside 16 bit; convert it")
+    if pixels.dtype != np.uint8:
+        pixels = pixels.astype(np.uint16)
+    if pixels.shape[2] == 4:
+        full = np.iinfo(pixels.dtype).max
+        blended = pixels[..., :3].astype(np.uint64) * pixels[..., 3:] + full // 2
+        pixels = (blended // full).astype(pixels.dtype)
+    return pixels[..., ::-1] if pixels.shape[2] == 3 else pixels[..., :1]  # OpenCV's BGR to RGB
+
+
+def _square(pixels: Pixels, size: int, animated: bool = False) -> Decoded:
+    return Decoded(
+        pixels=resample(centre_square(pixels[None]), size)[0],
+        peak=int(pixels.max()),
+        cropped=pixels.shape[0] != pixels.shape[1],
+        animated=animated,
+    )
+
+
+def centre_square(images: Pixels) -> Pixels:
+    """The middle square of [N, H, W, C], as large as the shorter side; a view."""
+    height, width = images.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[:, top : top + side, left : left + side]
+
+
+def resample(images: Pixels, size: int) -> Pixels:
+    """Resample square images [N, H, W, C] to [N, size, size, C], dtype kept (uint8 or uint16).
+
+    Shrinking takes area means (OpenCV's INTER_AREA: no aliasing), enlarging is bicubic.
+    Images that have the size already come back as they are, not copied.
+    """
+    import cv2
+
+    n, height, width, channels = images.shape
+    if height == width == size:
+        return images
+    how = cv2.INTER_AREA if size <= min(height, width) else cv2.INTER_CUBIC
+    result = np.empty((n, size, size, channels), images.dtype)
+    for image, target in zip(images, result, strict=True):
+        resized = cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=how)
+        target[:] = resized.reshape(size, size, channels)
+    return result
+
+
+def bit_depth(peak: int) -> int:
+    """The smallest of 8, 10, 12, 14, 16 bits that holds `peak` (12-bit data in a 16-bit file)."""
+    return next(bits for bits in BIT_DEPTHS if peak < 2**bits)
+
+
+def to_uint8(pixels: Pixels, bits: int) -> npt.NDArray[np.uint8]:
+    """Map 0 … 2^bits - 1 onto 0 … 255, rounded; the same scale for every image of a data set."""
+    top = 2**bits - 1
+    scaled = (pixels.astype(np.uint32) * 255 + top // 2) // top
+    return np.asarray(np.minimum(scaled, 255), np.uint8)  # bicubic enlarging may overshoot 12 bits

@@ -1,0 +1,189 @@
+"""What a plan needs of a data set before anything is loaded: mistakes, classes, a fingerprint."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.data.base import SPLITS, DataError, Task
+from lib.data.cache import cache_folder, combined_hash, data_folder
+
+MIN_SIZE, MAX_SIZE = 8, 1024  # pixels
+PHANTOM_COUNTS = (2000, 400, 800)
+KINDS = ("npz", "folder", "csv")
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What is known of a data set before its images are loaded.
+
+    channels: None where only decoding tells; counts: images per split, unreadable ones included;
+    fingerprint: that of the loaded DataSet. classes is empty for a set without labels.
+    """
+
+    name: str
+    title: str
+    task: Task
+    classes: tuple[str, ...]
+    channels: int | None
+    counts: Mapping[str, int]
+    fingerprint: str
+    synthetic: bool = False
+    source: str = ""
+    licence: str = ""
+
+
+def check_dataset(
+    name: str,
+    size: int,
+    data_root: str | Path | None = None,
+    *,
+    max_unreadable: float = 0.01,
+) -> list[str]:
+    """Mistakes that show without decoding, downloading or writing anything; none if empty.
+
+    An official MedMNIST file that is not there is no mistake: it will be downloaded.
+    """
+    from lib.data import medmnist
+
+    low, high = (28, 224) if name == "phantom" else (MIN_SIZE, MAX_SIZE)
+    mistakes = []
+    if isinstance(size, bool) or not isinstance(size, int) or not low <= size <= high:
+        mistakes.append(f"size: {size!r} given for {name}; a whole number from {low} to {high}")
+    kind, colon, path = name.partition(":")
+    try:
+        if colon and kind in KINDS:
+            mistakes += _check_own(name, kind, Path(path).expanduser(), max_unreadable)
+        elif name != "phantom" and name not in medmnist.names():
+            mistakes.append(_unknown(name, medmnist.names()))
+        elif name != "phantom" and not mistakes:
+            file, _, _ = medmnist.native_file(name, size, data_folder(data_root))
+            if file.exists():
+                from lib.data.archive import read_headers
+
+                read_headers(file)
+    except DataError as error:
+        mistakes.append(str(error))
+    return mistakes
+
+
+def _check_own(name: str, kind: str, path: Path, max_unreadable: float) -> list[str]:
+    if kind != "folder" and not path.is_file():
+        return [f"{path}: no such file ({name})"]
+    if kind == "npz":
+        from lib.data.npz import read_table
+
+        read_table(path)
+        return []
+    from lib.data.own import encode_labels, read_own_table
+
+    table = read_own_table(name)
+    encode_labels(table)
+    missing = [n for n, p in zip(table.names, table.paths, strict=True) if p is None]
+    if len(missing) == len(table.names) or len(missing) > max_unreadable * len(table.names):
+        return [
+            f"{path}: {len(missing):,} of {len(table.names):,} images are not there, the first is "
+            f"{missing[0]}; sought in {path.absolute().parent} and its sub-folders"
+        ]
+    return []
+
+
+def _unknown(name: str, names: Sequence[str]) -> str:
+    known = [*names, "phantom"]
+    base, _, size = name.partition("_")
+    if base in known and size.isdigit():
+        return f"dataset: {name} is unknown; write `dataset: {base}` and `size: {size}`"
+    if name.lower().endswith("3d"):
+        return f"dataset: {name} is a 3D set; only MedMNIST's 2D sets are read"
+    close = difflib.get_close_matches(name.lower(), known, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+    return f"dataset: {name} is unknown; {hint} Own images: npz:PATH, folder:PATH, csv:PATH"
+
+
+def phantom_fingerprint(size: int) -> str:
+    """Of the phantom that `load_dataset` draws."""
+    from lib.data.phantom import VERSION
+
+    return combined_hash(["phantom", VERSION, size, PHANTOM_COUNTS, 0])
+
+
+def describe_dataset(
+    name: str,
+    size: int = 28,
+    data_root: str | Path | None = None,
+    *,
+    split_seed: int = 0,
+    cache_root: str | Path | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+) -> DataInfo:
+    """What a plan needs of a data set, without decoding or downloading it.
+
+    Own images are hashed, in parallel and once. Raises DataError like `load_dataset`.
+    """
+    mistakes = check_dataset(name, size, data_root, max_unreadable=1.0)
+    if mistakes:
+        raise DataError(mistakes[0])
+    root, cache = data_folder(data_root), cache_folder(data_root, cache_root)
+    kind, _, path = name.partition(":")
+    if name == "phantom":
+        from lib.data.phantom import CLASSES
+
+        return DataInfo(
+            name=name,
+            title="phantom (synthetic)",
+            task="multi-class",
+            classes=CLASSES,
+            channels=3,
+            counts=dict(zip(SPLITS, PHANTOM_COUNTS, strict=True)),
+            fingerprint=phantom_fingerprint(size),
+            synthetic=True,
+        )
+    if kind == "npz":
+        from lib.data.npz import describe_npz
+
+        found = describe_npz(Path(path).expanduser(), size, cache, split_seed=split_seed)
+        table, counts, mark = found
+        return DataInfo(
+            name=name,
+            title=Path(path).name,
+            task=table.task,
+            classes=table.classes,
+            channels=table.channels,
+            counts=counts,
+            fingerprint=mark,
+            source=path,
+        )
+    if kind in KINDS:
+        import numpy as np
+
+        from lib.data.own import split_rows, survey
+
+        own = survey(name, size, cache, split_seed=split_seed, workers=workers, progress=progress)
+        chosen, _ = split_rows(own, np.arange(len(own.digests), dtype=np.int64), split_seed)
+        return DataInfo(
+            name=name,
+            title=own.table.title,
+            task=own.task,
+            classes=own.classes,
+            channels=None,
+            counts={s: len(rows) for s, rows in chosen.items()},
+            fingerprint=own.fingerprint,
+            source=own.table.where,
+        )
+    from lib.data import medmnist
+
+    facts = medmnist.info()[name]
+    return DataInfo(
+        name=name,
+        title=str(facts["python_class"]),
+        task=medmnist.task(name),
+        classes=medmnist.classes(name),
+        channels=int(facts["n_channels"]),
+        counts={s: int(facts["n_samples"][s]) for s in SPLITS},
+        fingerprint=medmnist.fingerprint(name, size, root),
+        source=medmnist.SOURCE,
+        licence=str(facts["license"]),
+    )

@@ -1,0 +1,64 @@
+"""The one call that loads any data set by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from lib.data.base import DataError, DataSet
+from lib.data.cache import IN_MEMORY, cache_folder, data_folder
+from lib.data.describe import KINDS, PHANTOM_COUNTS, check_dataset, phantom_fingerprint
+
+
+def load_dataset(
+    name: str,
+    size: int = 28,
+    data_root: str | Path | None = None,
+    *,
+    split_seed: int = 0,
+    max_unreadable: float = 0.01,
+    cache_root: str | Path | None = None,
+    workers: int | None = None,
+    in_memory_limit: int = IN_MEMORY,
+    progress: bool = True,
+) -> DataSet:
+    """Load a data set at `size` × `size` pixels.
+
+    name: a MedMNIST name (downloaded when missing), `phantom`, `npz:PATH`, `folder:PATH`,
+    `csv:PATH`. data_root: default MEDMNIST_ROOT, then ~/.medmnist. cache_root: for derived files,
+    default CONTRASTIVE_CACHE, then DATA_ROOT/cache, then ~/.cache/contrastive-medmnist.
+    split_seed: of the split, where the data come without one. max_unreadable: share of unreadable
+    image files above which to stop. Arrays over `in_memory_limit` bytes are read-only memory maps.
+    Raises DataError, in one line: what is wrong, where, what to do next.
+    """
+    mistakes = check_dataset(name, size, data_root, max_unreadable=1.0)  # counted below
+    if mistakes:
+        raise DataError(mistakes[0])
+    root, cache = data_folder(data_root), cache_folder(data_root, cache_root)
+    kind, _, path = name.partition(":")
+    if name == "phantom":
+        from lib.data.phantom import load_phantom
+
+        data = load_phantom(size, PHANTOM_COUNTS, seed=0)
+        return dataclasses.replace(data, fingerprint=phantom_fingerprint(size))
+    if kind == "npz":
+        from lib.data.npz import load_npz
+
+        file = Path(path).expanduser()
+        return load_npz(name, file, size, cache, split_seed=split_seed, limit=in_memory_limit)
+    if kind in KINDS:
+        from lib.data.own import load_own
+
+        return load_own(
+            name,
+            size,
+            cache,
+            split_seed=split_seed,
+            max_unreadable=max_unreadable,
+            workers=workers,
+            limit=in_memory_limit,
+            progress=progress,
+        )
+    from lib.data.medmnist import load_medmnist
+
+    return load_medmnist(name, size, root, cache, limit=in_memory_limit, progress=progress)

@@ -1,0 +1,252 @@
+"""A person's own image files (`folder:`, `csv:`) as a data set."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lib.data.base import SPLITS, DataError, DataSet, Split, Task
+from lib.data.cache import IN_MEMORY, combined_hash, file_hashes, open_array, take_rows
+from lib.data.decode import DECODER_VERSION
+from lib.data.decoded import DecodedFiles, decode_files
+from lib.data.split import Indices, Labels, carve_val, grouped_stratified_split
+from lib.data.tables import FileTable, read_csv, read_folder
+
+SHARES = (0.7, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Everything about a user's images that is known before one is decoded.
+
+    y: of all rows of the table; digests: one per row; fingerprint: of images, labels and split.
+    """
+
+    table: FileTable
+    y: Labels
+    classes: tuple[str, ...]
+    task: Task
+    digests: list[str]
+    fingerprint: str
+
+
+def read_own_table(name: str) -> FileTable:
+    """The table behind `csv:PATH` or `folder:PATH`."""
+    kind, _, path = name.partition(":")
+    location = Path(path).expanduser()
+    return read_csv(location) if kind == "csv" else read_folder(location)
+
+
+def survey(
+    name: str,
+    size: int,
+    cache: Path,
+    *,
+    split_seed: int = 0,
+    workers: int | None = None,
+    progress: bool = False,
+) -> OwnData:
+    """Read the table and hash the images (remembered: a second look only asks for their dates)."""
+    table = read_own_table(name)
+    y, classes, task = encode_labels(table)
+    digests = file_hashes(table.paths, cache, workers=workers, progress=progress)
+    digests = [
+        f"missing {table.names[i]}" if digest == "missing" else digest
+        for i, digest in enumerate(digests)
+    ]
+    carved = None if set(table.splits or ()) == set(SPLITS) else split_seed
+    parts = [DECODER_VERSION, size, digests, table.labels, table.groups, table.splits]
+    mark = combined_hash([*parts, table.ordinal, carved])
+    return OwnData(table, y, classes, task, digests, mark)
+
+
+def encode_labels(table: FileTable) -> tuple[Labels, tuple[str, ...], Task]:
+    """Numbers for label texts: int64 [N], or uint8 [N, K] when any holds `|`.
+
+    Classes are sorted, by value when all are whole numbers. Raises DataError for a single class.
+    """
+    if table.labels is None:
+        return None, (), "multi-class"
+    several = any("|" in label for label in table.labels)
+    sets = [
+        {part.strip() for part in label.split("|") if part.strip()} if several else {label}
+        for label in table.labels
+    ]
+    found = set().union(*sets)
+    whole = all(re.fullmatch(r"[+-]?\d+", label) for label in found)
+    classes = tuple(sorted(found, key=int) if whole else sorted(found))
+    if len(classes) < 2:
+        raise DataError(
+            f"{table.where}: only one class ({', '.join(classes)}); two are needed, or no labels "
+            "at all (pretraining only)"
+        )
+    number = {label: k for k, label in enumerate(classes)}
+    if several:
+        y = np.zeros((len(sets), len(classes)), np.uint8)
+        for row, labels in enumerate(sets):
+            y[row, [number[label] for label in labels]] = 1
+        return y, classes, "multi-label"
+    task: Task = "binary" if len(classes) == 2 else "ordinal" if table.ordinal else "multi-class"
+    return np.asarray([number[label] for label in table.labels], np.int64), classes, task
+
+
+def split_rows(
+    own: OwnData, rows: Indices, seed: int
+) -> tuple[dict[str, Indices], tuple[str, ...]]:
+    """Which of `rows` of the table are in which split, and sentences about it.
+
+    A given split is kept; a missing val is carved from train. Otherwise 70/10/20, by group; copies
+    of one file (byte for byte) stay together too.
+    Raises DataError when train or test is empty.
+    """
+    table, notes = own.table, []
+    y = None if own.y is None else own.y[rows]
+    digests = np.asarray(own.digests)[rows]
+    copies = len(digests) - len(np.unique(digests))
+    if copies:
+        notes.append(f"{copies:,} images are byte-for-byte copies of another.")
+    groups = np.asarray(table.groups)[rows] if table.groups is not None else None
+    by = digests if groups is None and copies else groups
+    if groups is not None and copies:
+        by = _linked(groups, digests)
+    unit = "stratified" if groups is None else f"by group ({len(np.unique(groups)):,})"
+    if table.splits is None:
+        parts = grouped_stratified_split(y, by, SHARES, seed, n=len(rows))
+        notes.append(f"No split given: 70/10/20, {unit}, seed {seed}.")
+        return {s: rows[part] for s, part in zip(SPLITS, parts, strict=True)}, tuple(notes)
+    given = np.asarray(table.splits)[rows]
+    chosen = {s: rows[given == s] for s in SPLITS}
+    empty = [s for s in ("train", "test") if not len(chosen[s])]
+    if empty:
+        raise DataError(
+            f"{table.where}: column split leaves {empty[0]} empty; fill it, or remove the column "
+            "to have the images split 70/10/20"
+        )
+    if not len(chosen["val"]):
+        inside = given == "train"
+        parts2 = carve_val(
+            None if y is None else y[inside],
+            None if by is None else by[inside],
+            seed,
+            n=int(inside.sum()),
+        )
+        chosen["train"], chosen["val"] = (chosen["train"][part] for part in parts2)
+        notes.append(f"No val split given: an eighth of train, {unit}, seed {seed}.")
+    for what, keys in (("groups", groups), ("copied images", digests)):
+        torn = _torn(keys, given)
+        if torn:
+            notes.append(f"The given split tears apart {torn:,} {what}: test figures are too good.")
+    return chosen, tuple(notes)
+
+
+def _linked(groups: npt.NDArray[np.str_], digests: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
+    """Groups, with those joined that hold copies of one file."""
+    joined: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while group in joined:
+            group = joined[group]
+        return group
+
+    first: dict[str, str] = {}
+    for group, digest in zip(groups.tolist(), digests.tolist(), strict=True):
+        mine, other = root(group), root(first.setdefault(digest, group))
+        if mine != other:
+            joined[mine] = other
+    return np.asarray([root(group) for group in groups.tolist()])
+
+
+def _torn(keys: npt.NDArray[np.str_] | None, given: npt.NDArray[np.str_]) -> int:
+    """How many keys occur in more than one split."""
+    if keys is None:
+        return 0
+    pairs = set(zip(keys.tolist(), given.tolist(), strict=True))
+    return sum(times > 1 for times in Counter(key for key, _ in pairs).values())
+
+
+def load_own(
+    name: str,
+    size: int,
+    cache: Path,
+    *,
+    split_seed: int = 0,
+    max_unreadable: float = 0.01,
+    workers: int | None = None,
+    limit: int = IN_MEMORY,
+    progress: bool = True,
+) -> DataSet:
+    """Load `csv:PATH` or `folder:PATH`, decoding the images unless the cache has them.
+
+    Unreadable images (missing files too) are left out, listed in a csv file in the cache and
+    counted in the notes. Raises DataError when their share exceeds `max_unreadable`.
+    """
+    own = survey(name, size, cache, split_seed=split_seed, workers=workers, progress=progress)
+    table = own.table
+    decoded = decode_files(
+        table.paths,
+        table.names,
+        own.digests,
+        size,
+        cache,
+        label=table.title,
+        workers=workers,
+        progress=progress,
+    )
+    notes = [*table.notes, *_unreadable(table, decoded, max_unreadable), *decoded.notes]
+    rows = np.setdiff1d(np.arange(len(table.names)), list(decoded.failures)).astype(np.int64)
+    chosen, split_notes = split_rows(own, rows, split_seed)
+    if own.y is None:
+        notes.append("Without labels: for pretraining only.")
+    array = open_array(decoded.array, limit)
+
+    def images(split: str) -> npt.NDArray[np.uint8]:
+        rows = chosen[split]
+        part = f"{decoded.array.stem}-{split}-{combined_hash(rows.tolist())[:12]}.npy"
+        fits = not isinstance(array, np.memmap)
+        return array[rows] if fits else take_rows(array, rows, decoded.array.with_name(part), limit)
+
+    return DataSet(
+        name=name,
+        title=table.title,
+        task=own.task,
+        classes=own.classes,
+        size=size,
+        channels=array.shape[3],
+        splits={s: _take(own, images(s), chosen[s]) for s in SPLITS},
+        fingerprint=own.fingerprint,
+        source=table.where,
+        notes=(*notes, *split_notes),
+    )
+
+
+def _take(own: OwnData, images: npt.NDArray[np.uint8], rows: Indices) -> Split:
+    groups = own.table.groups
+    return Split(
+        images=images,
+        y=None if own.y is None else own.y[rows],
+        ids=np.asarray(own.table.names)[rows],
+        groups=None if groups is None else np.asarray(groups)[rows],
+    )
+
+
+def _unreadable(table: FileTable, decoded: DecodedFiles, max_unreadable: float) -> Sequence[str]:
+    failures: Mapping[int, str] = decoded.failures
+    if not failures:
+        return []
+    total, row = len(table.names), min(failures)
+    count = f"{len(failures):,} of {total:,} images unreadable"
+    first = f"{table.names[row]} ({failures[row]})"
+    if len(failures) == total or len(failures) > max_unreadable * total:
+        raise DataError(
+            f"{table.where}: {count}, allowed is a share of {max_unreadable:g}; the first is "
+            f"{first}, all are listed in {decoded.listing}; mend or remove them, or raise "
+            "max_unreadable"
+        )
+    more = ", …" if len(failures) > 1 else ""
+    return [f"{count} and left out: {first}{more}; listed in {decoded.listing}."]

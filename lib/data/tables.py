@@ -1,0 +1,228 @@
+"""`folder:PATH` and `csv:PATH` to a list of image files with their labels, groups and splits."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.data.base import SPLITS, DataError
+from lib.data.decode import SUFFIXES
+
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+SHOWN = 5  # how many offenders an error names
+
+
+@dataclass(frozen=True)
+class FileTable:
+    """A list of N image files.
+
+    where: what errors name; title: what reports print; names: as written by the user; paths: None
+    where there is no such file; labels: text, with `a|b` for several; groups, splits: None where
+    not given; ordinal: the classes are grades; notes: sentences for the report.
+    """
+
+    where: str
+    title: str
+    names: list[str]
+    paths: list[Path | None]
+    labels: list[str] | None
+    groups: list[str] | None
+    splits: list[str] | None
+    ordinal: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def read_csv(path: Path) -> FileTable:
+    """Read a csv with the columns `image,label[,group][,split]`, or Kaggle's `image,level`.
+
+    Images are sought relative to the csv file, then in its sub-folders; an extension may be
+    missing. `level` holds grades (ordinal), and names that end in `_left` or `_right` give the
+    patient as the group. Without a label column, or with an empty one, images are unlabelled.
+    Raises DataError naming the file and the lines for anything that cannot be meant.
+    """
+    columns, lines = _columns(path)
+    names = columns["image"]
+    label_column = "label" if "label" in columns else "level"
+    labels = columns.get(label_column)
+    if labels is not None and not any(labels):
+        labels = None
+    if labels is not None and not any("|" in label for label in labels):
+        _refuse_empty(path, label_column, labels, lines)
+    groups, notes = columns.get("group"), []
+    if groups is not None:
+        _refuse_empty(path, "group", groups, lines)
+    elif label_column in columns and label_column == "level":
+        groups = [re.sub(r"_(left|right)$", "", _stem(name)) for name in names]
+        if len(set(groups)) == len(names):
+            groups = None
+        else:
+            notes.append("Groups are patients, from the names before _left and _right.")
+    splits = columns.get("split")
+    if splits is not None:
+        splits = [SPLIT_WORDS.get(s.lower(), s) for s in splits]
+        wrong = [i for i, s in enumerate(splits) if s not in SPLITS]
+        if wrong:
+            raise DataError(
+                f"{path}: column split holds {splits[wrong[0]]!r} (line {lines[wrong[0]]}); use "
+                "train, val and test"
+            )
+    finder = _Finder(path.parent)
+    paths = [finder.find(name) for name in names]
+    twice = [p for p, times in Counter(p for p in paths if p is not None).items() if times > 1]
+    if twice:
+        rows = [str(lines[i]) for i, p in enumerate(paths) if p == twice[0]]
+        raise DataError(
+            f"{path}: {twice[0].name} is listed more than once (lines {', '.join(rows[:SHOWN])}); "
+            "give one line an image, several labels as a|b"
+        )
+    return FileTable(
+        where=str(path),
+        title=f"{path.absolute().parent.name}/{path.name}",
+        names=names,
+        paths=paths,
+        labels=labels,
+        groups=groups,
+        splits=splits,
+        ordinal=label_column == "level" and labels is not None,
+        notes=tuple(notes),
+    )
+
+
+def _columns(path: Path) -> tuple[dict[str, list[str]], list[int]]:
+    """The columns by lower-case name, and the line each row stands on."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            semicolons = ";" in file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=";" if semicolons else ",")
+            numbered = [(reader.line_num, [c.strip() for c in row]) for row in reader if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a csv file in UTF-8 ({error})") from error
+    if len(numbered) < 2:
+        raise DataError(f"{path}: holds no rows; needed are the columns image,label and a row each")
+    header = [name.lower() for name in numbered[0][1]]
+    if "image" not in header:
+        raise DataError(f"{path}: no column image (found: {', '.join(header)})")
+    if {"label", "level"} <= set(header):
+        raise DataError(f"{path}: has both a column label and a column level; keep one")
+    if doubled := [c for c, times in Counter(header).items() if times > 1]:
+        raise DataError(f"{path}: column {doubled[0]} occurs more than once")
+    for line, row in numbered[1:]:
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}: line {line} has {len(row)} fields, the first line {len(header)}"
+            )
+    lines = [line for line, _ in numbered[1:]]
+    columns = {c: [row[i] for _, row in numbered[1:]] for i, c in enumerate(header)}
+    _refuse_empty(path, "image", columns["image"], lines)
+    return columns, lines
+
+
+def _refuse_empty(path: Path, column: str, cells: list[str], lines: list[int]) -> None:
+    empty = [str(line) for cell, line in zip(cells, lines, strict=True) if not cell]
+    if empty:
+        shown = ", ".join(empty[:SHOWN]) + (", …" if len(empty) > SHOWN else "")
+        raise DataError(
+            f"{path}: column {column} is empty in {len(empty):,} rows (lines {shown}); fill them "
+            "in or remove the rows"
+        )
+
+
+def _stem(name: str) -> str:
+    path = Path(name)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+
+
+class _Finder:
+    """Finds images by name: as written, else with an extension, else in a sub-folder."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.listings: dict[Path, dict[str, list[Path]]] = {}
+        self.subfolders: list[Path] | None = None
+
+    def find(self, name: str) -> Path | None:
+        direct = self.base / name
+        if direct.is_file():
+            return direct
+        if self.subfolders is None:
+            self.subfolders = sorted(p for p in self.base.iterdir() if p.is_dir())
+        folders = [direct.parent] + (self.subfolders if direct.parent == self.base else [])
+        for key in (direct.name, _stem(name)):
+            found = [p for folder in folders for p in self._listing(folder).get(key, [])]
+            if len(found) > 1:
+                raise DataError(f"{name} could be {found[0]} or {found[1]}; write its path in full")
+            if found:
+                return found[0]
+        return None
+
+    def _listing(self, folder: Path) -> dict[str, list[Path]]:
+        if folder not in self.listings:
+            listing: dict[str, list[Path]] = {}
+            for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+                if path.suffix.lower() in SUFFIXES:
+                    for key in (path.name, path.stem):
+                        listing.setdefault(key, []).append(path)
+            self.listings[folder] = listing
+        return self.listings[folder]
+
+
+def read_folder(path: Path) -> FileTable:
+    """Read a folder with one sub-folder a class, or with train, (val,) test, each so divided.
+
+    Images may lie deeper inside a class. A folder of images without sub-folders is unlabelled.
+    Raises DataError for a missing or empty folder, or for only one class.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder")
+    parts = {SPLIT_WORDS.get(p.name.lower(), ""): p for p in _subfolders(path)}
+    given = {"train", "test"} <= set(parts) <= set(SPLITS)
+    found: list[tuple[Path, str, str]] = []
+    other = loose = 0
+    for split, top in parts.items() if given else [("", path)]:
+        class_folders = _subfolders(top)
+        if class_folders:
+            loose += sum(p.suffix.lower() in SUFFIXES for p in top.iterdir() if p.is_file())
+        for folder in class_folders or [top]:
+            for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+                if file.name.startswith("."):
+                    continue
+                if file.suffix.lower() in SUFFIXES:
+                    found.append((file, folder.name if class_folders else "", split))
+                else:
+                    other += 1
+    if not found:
+        raise DataError(f"{path}: no images in it ({', '.join(SUFFIXES)})")
+    labels: list[str] | None = [label for _, label, _ in found]
+    if set(labels or []) == {""}:
+        labels = None
+    elif "" in (labels or []):
+        raise DataError(f"{path}: one split has class folders and another has none")
+    notes = [f"{other:,} files without an image's extension are ignored."] if other else []
+    if loose:
+        notes.append(f"{loose:,} images outside the class folders are ignored.")
+    return FileTable(
+        where=str(path),
+        title=path.absolute().name,
+        names=[str(file.relative_to(path)) for file, _, _ in found],
+        paths=[file for file, _, _ in found],
+        labels=labels,
+        groups=None,
+        splits=[split for _, _, split in found] if given else None,
+        notes=tuple(notes),
+    )
+
+
+def _subfolders(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))

@@ -1,0 +1,1 @@
+"""Sentences and tables built from results; no number in a report is typed."""

@@ -1,0 +1,85 @@
+"""What a data set is, in tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lib.data.base import DataSet
+
+if TYPE_CHECKING:
+    from lib.run import Run
+
+
+def describe_data(data: DataSet) -> pd.DataFrame:
+    """Images by class (rows) and split (columns), with each class's share of all."""
+    counts = {}
+    for name, split in data.splits.items():
+        if split.y is None:
+            counts[name] = pd.Series([len(split)], index=["without labels"])
+        elif data.task == "multi-label":
+            counts[name] = pd.Series(split.y.sum(axis=0), index=data.classes)
+        else:
+            tally = pd.Series(split.y).value_counts()
+            counts[name] = pd.Series([int(tally.get(k, 0)) for k in range(len(data.classes))])
+            counts[name].index = pd.Index(data.classes)
+    table = pd.DataFrame(counts)
+    total = sum(len(split) for split in data.splits.values())
+    table["share"] = [f"{share:.1%}" for share in table.sum(axis=1) / max(total, 1)]
+    return table
+
+
+def say_data(data: DataSet) -> str:
+    """What a data set is, in a few sentences of Markdown."""
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
+    channels = "grey" if data.channels == 1 else "RGB"
+    text = f"**{data.title}**: {sizes} images of {data.size} × {data.size} pixels, {channels}; "
+    text += f"{data.task}, {len(data.classes)} classes."
+    if data.source:
+        text += f" Source: {data.source}" + (f" ({data.licence})." if data.licence else ".")
+    return "\n\n".join([text, *(f"- {note}" for note in data.notes)])
+
+
+def say_imbalance(data: DataSet) -> str:
+    """How unequal the classes of the training split are, and what guessing would reach."""
+    y = data.splits["train"].y
+    if y is None:
+        return "There are no labels: this data set serves for pretraining only."
+    n = len(y)
+    if data.task == "multi-label":
+        share = y.mean(axis=0)
+        most, least = int(share.argmax()), int(share.argmin())
+        text = f"An image carries {y.sum(axis=1).mean():.2f} labels on average; "
+        text += f"{data.classes[most]} has {share[most]:.1%}, {data.classes[least]} "
+        return text + f"{share[least]:.2%}. Answering *no* throughout is right {1 - y.mean():.1%}."
+    counts = np.bincount(y, minlength=len(data.classes))
+    most, least = int(counts.argmax()), int(counts.argmin())
+    text = f"The largest class, {data.classes[most]}, has {counts[most] / n:.1%} of the training "
+    text += "images: an accuracy of that much is what guessing reaches. "
+    if counts[least] == 0:
+        return text + f"**{data.classes[least]} has no training image at all.**"
+    ratio = counts[most] / counts[least]
+    return text + f"The smallest, {data.classes[least]}, is {ratio:.1f} times rarer."
+
+
+def count_rows(data: DataSet, run: Run) -> list[dict[str, Any]]:
+    """Rows of summary.csv with the number of images in each split."""
+    return [
+        run.row("images", len(split), method="", augment="", protocol="data", split=name)
+        for name, split in data.splits.items()
+    ]
+
+
+def say_notes(features: Mapping[str, Mapping[str, Any]], notes: list[str]) -> str:
+    """What was embedded, and which label budgets could not be had as asked."""
+    from lib.findings.names import name_source
+
+    lines = []
+    for source, splits in features.items():
+        sizes = ", ".join(f"{len(h):,} {name}" for name, h in splits.items())
+        width = next(iter(splits.values())).shape[1]
+        lines.append(f"- {name_source(source)}: {width:,} features of {sizes} images")
+    return "\n".join([*lines, *(f"- {note}" for note in notes)])

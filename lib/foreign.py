@@ -1,0 +1,134 @@
+"""Encoders out of other projects' Lightning checkpoints, read without running what they contain."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib.encoder import Encoder, EncoderError, build_encoder
+
+# Lightning keeps hyper-parameters in this dict with attribute access; a plain dict stands in for
+# it, so nothing of Lightning is imported or called while reading.
+ATTRIBUTE_DICTS = tuple(
+    (dict, f"{package}.AttributeDict")
+    for package in (
+        "pytorch_lightning.utilities.parsing",
+        "lightning.pytorch.utilities.parsing",
+        "lightning_fabric.utilities.data",
+        "lightning.fabric.utilities.data",
+    )
+)
+# (blocks in each of the four stages, bottleneck blocks) of the two encoders here.
+SHAPES: dict[tuple[tuple[int, ...], bool], str] = {
+    ((2, 2, 2, 2), False): "resnet18",
+    ((3, 4, 6, 3), True): "resnet50",
+}
+
+
+def read_lightning(path: Path, *, stem: str | None = None) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder in a Lightning checkpoint, in train mode, and what the checkpoint says of itself.
+
+    The file holds a dict with a `state_dict`, whose ResNet carries torchvision's names behind any
+    prefix: `convnet.` in simclr-medical-imaging's SimCLR checkpoints, `backbone.` in its finetuned
+    ones. Everything under `fc` (projection head or classifier) is left out. Architecture and
+    channels follow from the tensors, and so does the stem, except that a 3×3 convolution does not
+    tell its stride: it is `small` unless `stem` says `strided`. Images are normalised with mean 0.5
+    and std 0.5, as that project does.
+
+    Read with `weights_only=True`; raises EncoderError when the file holds anything that would have
+    to be run, is no checkpoint, or holds no ResNet-18 or ResNet-50.
+    """
+    checkpoint = _load(path)
+    state = checkpoint.get("state_dict")
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise EncoderError(
+            f"{path}: no `state_dict` of tensors in it (found {_names(checkpoint)});"
+            " a Lightning checkpoint is needed"
+        )
+    prefix = _prefix(path, state)
+    weights = {
+        key.removeprefix(prefix): value
+        for key, value in state.items()
+        if key.startswith(prefix) and not key.startswith(f"{prefix}fc.")
+    }
+    conv1 = weights["conv1.weight"]
+    kernel, channels = conv1.shape[-1], conv1.shape[1]
+    found = {7: "imagenet", 3: "strided" if stem == "strided" else "small"}.get(kernel)
+    if found is None:
+        raise EncoderError(f"{path}: its first convolution is {kernel}×{kernel}, not 7×7 or 3×3")
+    encoder = build_encoder(_architecture(path, weights), found, channels, seed=0)
+    try:
+        encoder.resnet.load_state_dict(weights)
+    except RuntimeError as error:
+        raise EncoderError(f"{path}: {_one_line(error)}") from error
+    about = {
+        "prefix": prefix,
+        "epoch": checkpoint.get("epoch"),
+        "parameters": dict(checkpoint.get("hyper_parameters") or {}),
+    }
+    return encoder, about
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        with torch.serialization.safe_globals(list(ATTRIBUTE_DICTS)):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"it holds {found[1]}, which is not plain data" if found else "it is not plain data"
+        raise EncoderError(
+            f"{path}: refused, {what}, and reading it could run code; save it again as"
+            " {'state_dict': model.state_dict()} where it was made"
+        ) from error
+    # A damaged file makes the reader fail in any way; nothing was loaded, whatever it raised.
+    except Exception as error:
+        raise EncoderError(f"{path}: not a readable checkpoint: {_one_line(error)}") from error
+    if not isinstance(content, Mapping):
+        raise EncoderError(f"{path}: holds a {type(content).__name__}, not a Lightning checkpoint")
+    return content
+
+
+def _prefix(path: Path, state: Mapping[str, Tensor]) -> str:
+    """What stands before torchvision's names in this state dict."""
+    end = "layer1.0.conv1.weight"
+    prefixes = [
+        key.removesuffix(end)
+        for key in state
+        if key.endswith(end) and f"{key.removesuffix(end)}conv1.weight" in state
+    ]
+    if len(prefixes) != 1:
+        found = f"encoders under {', '.join(prefixes)}" if prefixes else f"found {_names(state)}"
+        raise EncoderError(f"{path}: needs one ResNet with torchvision's names; {found}")
+    return prefixes[0]
+
+
+def _architecture(path: Path, weights: Mapping[str, Tensor]) -> str:
+    """Which ResNet these tensors make up, by the number and kind of their blocks."""
+    blocks = tuple(
+        len({key.split(".")[1] for key in weights if key.startswith(f"layer{stage}.")})
+        for stage in (1, 2, 3, 4)
+    )
+    bottleneck = "layer1.0.conv3.weight" in weights
+    if (blocks, bottleneck) not in SHAPES:
+        kind = "bottleneck" if bottleneck else "basic"
+        raise EncoderError(
+            f"{path}: a ResNet with {blocks} {kind} blocks, neither resnet18 nor resnet50"
+        )
+    return SHAPES[blocks, bottleneck]
+
+
+def _names(content: Mapping[Any, Any]) -> str:
+    names = [str(key) for key in content]
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "") if names else "nothing"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,150 @@
+"""What makes a run the same run: its parameters, its data and the code it goes through."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lib.params import NOTEBOOKS, PARAMETERS, ROOT
+
+# Modules that only draw, phrase or carry results: a changed figure does not change a number, so
+# it must not throw away hours of finished runs (`--force` redoes their reports).
+PRESENTATION = (
+    "lib.figures", "lib.findings", "lib.preview", "lib.render", "lib.page",
+    "lib.run", "lib.identity", "lib.files", "lib.params",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an encoder comes from: how it was pretrained, and what identifies it."""
+
+    method: str
+    augment: str
+    identity: str
+
+
+RANDOM = Origin("random", "", "scratch")
+
+
+@cache
+def commit(folder: Path = ROOT) -> str:
+    """The short commit of the code, with `+` when files differ from it, or `unknown`."""
+    try:
+        version = ["git", "-C", str(folder), "rev-parse", "--short=8", "HEAD"]
+        head = subprocess.run(version, capture_output=True, text=True, check=True).stdout.strip()
+        # What runs write is not code: only the code's own folders can make a version dirty.
+        status = ["git", "-C", str(folder), "status", "--porcelain", "--", "lib", "notebooks"]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+" if changed.strip() else "")
+
+
+def without_docstrings(tree: ast.Module) -> str:
+    """The code of a parsed module as canonical text: no comments, docstrings or formatting."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def imported_modules(tree: ast.AST) -> set[str]:
+    """Names of this project's modules that a parsed file imports, at any depth of its code."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name == "lib" or name.startswith("lib.")}
+
+
+def module_file(name: str) -> Path | None:
+    """The file of one of this project's modules, or None where the name is no module."""
+    base = ROOT / Path(*name.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+@cache
+def code_fingerprint(notebook: str, folder: Path = NOTEBOOKS) -> str:
+    """A hash of a notebook's code and of every module of `lib` that it reaches by import.
+
+    Comments, docstrings, formatting and the parameters cell do not count (the values used are
+    hashed by themselves), nor do the modules in `PRESENTATION`.
+    """
+    cells = json.loads((folder / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+    source = "\n".join(
+        "".join(cell["source"])
+        for cell in cells
+        if cell["cell_type"] == "code"
+        and "parameters" not in cell.get("metadata", {}).get("tags", [])
+    )
+    tree = ast.parse(source)
+    parts = {notebook: without_docstrings(ast.parse(source))}
+    queue = sorted(imported_modules(tree))
+    while queue:
+        name = queue.pop()
+        path = module_file(name)
+        if path is None or name in parts or name.startswith(PRESENTATION) or name == "lib":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        queue += sorted(imported_modules(tree))
+        # `lib.data.phantom` also executes `lib/data/__init__.py`.
+        queue += [name.rsplit(".", 1)[0]]
+        parts[name] = without_docstrings(tree)
+    return digest(parts)
+
+
+def digest(content: Any) -> str:
+    """A short hash of anything JSON can hold."""
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def slug(value: str) -> str:
+    """A data set's name as part of a file name: `csv:a/labels.csv` → `csv-labels`."""
+    kind, colon, path = value.partition(":")
+    if colon:
+        p = Path(path)
+        value = f"{kind}-{p.parent.name + '-' if kind == 'csv' else ''}{p.stem}"
+    return re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")
+
+
+def run_name(notebook: str, params: Mapping[str, Any], origin: Origin, data: str) -> str:
+    """The name of a run, readable and ending in the hash of its parameters, data and code.
+
+    origin: of the encoder it starts from. data: the data set's fingerprint.
+    """
+    relevant = {k: v for k, v in params.items() if PARAMETERS[k].in_hash}
+    if "init" in relevant:
+        # The encoder counts by what it is, not by the path or pattern it was asked for with.
+        relevant["init"] = origin.identity
+    # A path names the data on this machine only; their fingerprint names them everywhere.
+    relevant["dataset"] = str(params["dataset"]).partition(":")[0]
+    content = {
+        "notebook": notebook,
+        "params": relevant,
+        "data": data,
+        "code": code_fingerprint(notebook),
+    }
+    method = params.get("method", origin.method if "init" in params else "")
+    augment = params.get("augment", origin.augment if "init" in params else "")
+    size = "" if params["size"] == 28 else f"{params['size']}px"
+    words = [notebook.partition("_")[2], slug(str(params["dataset"])), size, method, augment]
+    seed = f"s{params['seed']}" if "seed" in params else ""
+    return "-".join(str(word) for word in [*words, seed, digest(content)] if word)

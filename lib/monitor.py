@@ -1,0 +1,68 @@
+"""How good the features are while pretraining goes on: kNN on the validation split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lib.data.base import DataSet, Task
+from lib.embed import embed_images
+from lib.encoder import Encoder
+from lib.probe import knn_scores
+from lib.store import ImageStore
+
+# More neighbours to choose from, or more queries, would not change which epoch wins, only its time.
+BANK, QUERIES = 5000, 2000
+
+
+@dataclass
+class KnnMonitor:
+    """Validation AUROC of a cosine kNN classifier on an encoder's features.
+
+    bank, queries: images of the training and the validation split; k: neighbours.
+    """
+
+    bank: ImageStore
+    y_bank: npt.NDArray[np.integer]
+    queries: ImageStore
+    y_queries: npt.NDArray[np.integer]
+    task: Task
+    n_classes: int
+    k: int
+    device: str
+    precision: str
+
+    @classmethod
+    def of(cls, data: DataSet, k: int, device: str, precision: str, seed: int) -> KnnMonitor | None:
+        """A monitor on seeded samples of a data set's splits; None where it has no labels."""
+        train, val = data.splits["train"], data.splits["val"]
+        if train.y is None or val.y is None or len(val) == 0:
+            return None
+        rng = np.random.default_rng([seed, 41])
+        a = np.sort(rng.permutation(len(train))[:BANK])
+        b = np.sort(rng.permutation(len(val))[:QUERIES])
+        stores = ImageStore(train.images[a], device), ImageStore(val.images[b], device)
+        k = min(k, len(a))
+        n_classes = len(data.classes)
+        return cls(
+            stores[0], train.y[a], stores[1], val.y[b], data.task, n_classes, k, device, precision
+        )
+
+    def auroc(self, encoder: Encoder) -> float:
+        """Mean one-vs-rest AUROC over the classes that the validation sample can tell apart."""
+        from sklearn.metrics import roc_auc_score
+
+        h_bank = torch.from_numpy(embed_images(encoder, self.bank, self.device, self.precision))
+        h = torch.from_numpy(embed_images(encoder, self.queries, self.device, self.precision))
+        y_bank = torch.from_numpy(self.y_bank.astype(np.int64))
+        classes, k = self.n_classes, self.k
+        scores = knn_scores(h_bank, y_bank, h, task=self.task, n_classes=classes, k=k).numpy()
+        one_hot = self.y_queries
+        if self.task != "multi-label":
+            one_hot = np.eye(self.n_classes, dtype=np.int64)[self.y_queries]
+        # A tiny validation split may lack a rare class: a monitor can do without it, a result not.
+        known = [c for c in range(self.n_classes) if 0 < one_hot[:, c].sum() < len(one_hot)]
+        return float(np.mean([roc_auc_score(one_hot[:, c], scores[:, c]) for c in known]))

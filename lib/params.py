@@ -1,0 +1,190 @@
+"""The study's parameters: what each name means, its type and its range, in every notebook alike."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+
+
+class ParameterError(ValueError):
+    """A parameter is unknown, of the wrong type or out of range; the message names it."""
+
+
+Check = Callable[[Any], Any]
+
+
+def text(value: Any) -> str:
+    """Accept a string."""
+    if not isinstance(value, str):
+        raise ParameterError("expected text")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """Accept true or false."""
+    if not isinstance(value, bool):
+        raise ParameterError("expected true or false")
+    return value
+
+
+def whole(low: int, high: int | None = None) -> Check:
+    """Accept a whole number from `low` to `high`."""
+    limits = f"from {low}" if high is None else f"from {low} to {high}"
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+            raise ParameterError(f"expected a whole number {limits}")
+        if value < low or (high is not None and value > high):
+            raise ParameterError(f"expected a whole number {limits}")
+        return int(value)
+
+    return check
+
+
+def number(low: float, high: float = math.inf, *, open_low: bool = False) -> Check:
+    """Accept a finite number from `low` (above it when `open_low`) to `high`."""
+    limits = f"{'above' if open_low else 'from'} {low:g}"
+    limits += "" if math.isinf(high) else f" to {high:g}"
+
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ParameterError(f"expected a number {limits}")
+        if not math.isfinite(value) or value > high or value < low or (open_low and value <= low):
+            raise ParameterError(f"expected a number {limits}")
+        return float(value)
+
+    return check
+
+
+def one_of(*choices: str) -> Check:
+    """Accept one of a few words."""
+
+    def check(value: Any) -> str:
+        if value not in choices:
+            close = difflib.get_close_matches(str(value), choices, 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ParameterError(f"expected one of {', '.join(choices)}{hint}")
+        return str(value)
+
+    return check
+
+
+def augmentation(value: Any) -> str:
+    """Accept the name of an augmentation sequence (`lib.augment.SEQUENCES`)."""
+    from lib.augment import SEQUENCES  # torch: only when a file is checked
+
+    return str(one_of(*SEQUENCES)(value))
+
+
+def label_budgets(value: Any) -> str:
+    """Accept `all`, a count, or several of them as a list or as text: `[100, 250, all]`."""
+    parts = value if isinstance(value, list) else str(value).split(",")
+    clean: list[str] = []
+    for part in parts:
+        word = str(part).strip()
+        if word != "all" and not (word.isdigit() and int(word) >= 1):
+            raise ParameterError("expected a count of labels, all, or a list of these")
+        clean.append(word)
+    return ",".join(clean)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter: how to check it, what it means, and whether the result depends on it."""
+
+    check: Check
+    meaning: str
+    in_hash: bool = True
+
+
+PARAMETERS: dict[str, Parameter] = {
+    # what is studied
+    "dataset": Parameter(text, "a MedMNIST name, phantom, npz:PATH, folder:PATH or csv:PATH"),
+    "size": Parameter(whole(7, 1024), "image side in pixels"),
+    "split_seed": Parameter(whole(0), "seed of the split, where a data set brings none"),
+    "max_unreadable": Parameter(number(0, 1), "share of unreadable images that stops the run"),
+    "data_root": Parameter(text, "folder of the data files; empty: MEDMNIST_ROOT", in_hash=False),
+    "seed": Parameter(whole(0), "seed of everything random in the run"),
+    # pretraining
+    "method": Parameter(one_of("simclr"), "contrastive method"),
+    "augment": Parameter(augmentation, "augmentation sequence"),
+    "crop_scale": Parameter(number(0, 1), "smallest crop as a share of the area; 0: sequence's"),
+    "encoder": Parameter(one_of("resnet18", "resnet50"), "encoder architecture"),
+    "stem": Parameter(
+        one_of("small", "strided", "imagenet"),
+        "small: 3×3, no pooling; strided: 3×3/2, no pooling; imagenet: 7×7/2 and pooling",
+    ),
+    "init": Parameter(text, "scratch, imagenet, a run or a file"),
+    "epochs": Parameter(whole(1), "passes over the training images"),
+    "warmup_epochs": Parameter(number(0), "epochs of linear warm-up of the learning rate"),
+    "batch_size": Parameter(whole(2), "images in a batch (two views of each)"),
+    "temperature": Parameter(number(0, open_low=True), "temperature τ of the contrastive loss"),
+    "optimizer": Parameter(one_of("adamw", "sgd"), "optimizer"),
+    "lr": Parameter(number(0, open_low=True), "peak learning rate"),
+    "weight_decay": Parameter(number(0), "weight decay (not on biases and BatchNorm)"),
+    "gradient_clip": Parameter(number(0), "largest gradient norm; 0: no clipping"),
+    "projection_dim": Parameter(whole(2), "width of the projection z"),
+    "knn_every": Parameter(whole(1), "epochs between kNN checks on the validation split"),
+    # evaluation
+    "labels": Parameter(label_budgets, "labelled training images: a count, all, or a list"),
+    "per_class": Parameter(whole(0), "labelled images of each class instead of labels; 0: off"),
+    "knn_k": Parameter(whole(1), "neighbours in the kNN classifier"),
+    "floors": Parameter(flag, "also measure a random encoder and raw pixels"),
+    "bootstrap": Parameter(whole(100), "bootstrap resamples of an interval"),
+    "gallery": Parameter(whole(1, 64), "images shown in a gallery"),
+    # where it runs
+    "device": Parameter(text, "auto, cpu, cuda or cuda:N", in_hash=False),
+    "precision": Parameter(one_of("auto", "fp32", "bf16"), "number format of the encoder"),
+    "results": Parameter(text, "folder of the results; empty: the repository's", in_hash=False),
+    "study": Parameter(text, "name of the study the run belongs to", in_hash=False),
+    "out": Parameter(text, "folder of this run; empty: chosen by the parameters", in_hash=False),
+}
+
+
+def check_value(name: str, value: Any) -> Any:
+    """Return `value` in its proper type, or raise ParameterError saying what was expected."""
+    if name not in PARAMETERS:
+        raise ParameterError(unknown(name, PARAMETERS))
+    try:
+        return PARAMETERS[name].check(value)
+    except ParameterError as error:
+        raise ParameterError(f"{name}: {error}, found {json.dumps(value, default=str)}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ParameterError(f"{name}: {error}, found {value!r}") from None
+
+
+def unknown(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """One line on a name that is not known, with the nearest ones."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+    return f"{name}: unknown key ({hint})"
+
+
+def notebook_defaults(notebook: str, folder: Path = NOTEBOOKS) -> dict[str, Any]:
+    """The names and default values in a notebook's cell tagged `parameters`.
+
+    notebook: the name without `.ipynb`. Raises ParameterError where the notebook or the cell is
+    missing, or a default is not a literal.
+    """
+    path = folder / f"{notebook}.ipynb"
+    if not path.exists():
+        names = sorted(p.stem for p in folder.glob("*.ipynb"))
+        raise ParameterError(f"notebook: no {notebook} (there are {', '.join(names)})")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
+    if not tagged:
+        raise ParameterError(f"notebook: {path.name} has no cell tagged `parameters`")
+    defaults: dict[str, Any] = {}
+    for statement in ast.parse("".join(tagged[0]["source"])).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            defaults[statement.targets[0].id] = ast.literal_eval(statement.value)
+    return {name: check_value(name, value) for name, value in defaults.items()}

@@ -1,0 +1,233 @@
+"""A notebook's own side of a run: its checked parameters, its folder, and what it leaves there."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+
+from lib.data import DataSet, describe_dataset, load_dataset
+from lib.files import write_json, write_text
+from lib.identity import RANDOM, Origin, code_fingerprint, commit, run_name
+from lib.params import ROOT, ParameterError, check_value, notebook_defaults
+
+# One row of summary.csv; the columns users rely on (CONTRACT: results).
+COLUMNS = (
+    "study", "run", "notebook", "dataset", "size", "method", "augment", "encoder", "protocol",
+    "labels", "fold", "seed", "split", "metric", "value", "low", "high", "commit",
+)  # fmt: skip
+
+
+@dataclass
+class Run:
+    """One run of one notebook.
+
+    params: the checked parameters by name. folder: where its files go. origin: the encoder it
+    starts from. interactive: true when no runner is watching, so progress bars may show.
+    """
+
+    name: str
+    notebook: str
+    params: SimpleNamespace
+    folder: Path
+    origin: Origin
+    device: str
+    precision: str
+    interactive: bool
+    started: float = field(default_factory=time.time)
+
+    def load_data(self) -> DataSet:
+        """The data set that the parameters name."""
+        p = self.params
+        return load_dataset(
+            p.dataset,
+            p.size,
+            p.data_root or None,
+            split_seed=p.split_seed,
+            max_unreadable=p.max_unreadable,
+            progress=self.interactive,
+        )
+
+    def row(self, metric: str, value: float, **columns: Any) -> dict[str, Any]:
+        """One row of results: what the run knows of itself, and the columns given."""
+        p = self.params
+        unknown = set(columns) - set(COLUMNS)
+        if unknown:
+            raise KeyError(f"no such column in summary.csv: {', '.join(sorted(unknown))}")
+        known = {
+            "study": p.study,
+            "run": self.name,
+            "notebook": self.notebook,
+            "dataset": p.dataset,
+            "size": p.size,
+            "method": getattr(p, "method", self.origin.method),
+            "augment": getattr(p, "augment", self.origin.augment),
+            "seed": getattr(p, "seed", ""),
+            "commit": commit(),
+        }
+        blank: dict[str, Any] = dict.fromkeys(COLUMNS, "")
+        return {**blank, **known, "metric": metric, "value": float(value), **columns}
+
+    def finish(self, rows: Sequence[Mapping[str, Any]], **extra: Any) -> Path:
+        """Write metrics.json, the last file of a run: its rows, its duration, and any extras."""
+        path = self.folder / "metrics.json"
+        content = {
+            "run": self.name,
+            "notebook": self.notebook,
+            "seconds": round(time.time() - self.started, 2),
+            "device": describe_device(self.device),
+            "precision": self.precision,
+            "versions": versions(),
+            **extra,
+            "rows": [dict(row) for row in rows],
+        }
+        write_json(path, content)
+        return path
+
+
+def start(notebook: str, variables: Mapping[str, Any]) -> Run:
+    """Begin a run: check the notebook's parameters, choose its folder, write params.yaml.
+
+    variables: the notebook's `globals()`; only the names of its parameters cell are read.
+    Raises ParameterError for a value of the wrong type or out of range.
+    """
+    names = notebook_defaults(notebook)
+    params = {name: check_value(name, variables[name]) for name in names}
+    params["study"] = params["study"] or "interactive"
+    results = Path(params["results"] or ROOT / "results").expanduser()
+    origin = RANDOM
+    if "init" in params:
+        found = find_encoder(params["init"], results)
+        origin = describe_origin(found)
+        params["init"] = str(found)
+    device, precision = choose_device(params), str(params.get("precision", "fp32"))
+    if precision == "auto":
+        precision = choose_precision(device, params.get("stem", "small"))
+    info = describe_dataset(params["dataset"], params["size"], params["data_root"] or None)
+    name = run_name(notebook, params, origin, info.fingerprint)
+    folder = Path(params["out"] or results / params["study"] / "runs" / name)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Runs are recorded by what they are, so the file reads the same wherever it was made.
+    used = {**params, "results": "", "out": "", "data_root": "", "device": device}
+    used["init"] = origin.identity
+    if "init" not in params:
+        del used["init"]
+    heading = f"# {name}\n# notebook {notebook} · data {info.fingerprint} · "
+    heading += f"code {code_fingerprint(notebook)} · commit {commit()}\n"
+    body = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
+    write_text(folder / "params.yaml", heading + body)
+    watched = bool(params["out"])
+    return Run(
+        name,
+        notebook,
+        SimpleNamespace(**params),
+        folder,
+        origin,
+        device,
+        precision,
+        interactive=not watched,
+    )
+
+
+def find_encoder(init: str, results: Path) -> str:
+    """Where the encoder named by `init` is: a file's path, or the words scratch and imagenet.
+
+    A run is given by its name, the beginning of its name, or its folder, and is looked for in
+    every study under `results`. Raises ParameterError when there is none, or more than one.
+    """
+    if init in ("scratch", "imagenet"):
+        return init
+    path = Path(init).expanduser()
+    for candidate in (path, ROOT / path):
+        if candidate.is_dir() and (candidate / "encoder.safetensors").exists():
+            return str(candidate / "encoder.safetensors")
+        if candidate.is_file():
+            return str(candidate)
+    found = sorted(results.glob(f"*/runs/{init}*/encoder.safetensors"))
+    names = {file.parent.name for file in found}
+    if len(names) == 1:
+        return str(found[0])
+    if not found:
+        raise ParameterError(
+            f"init: no encoder {init}: neither a file nor a run under {results} "
+            "(pretrain one with 01_pretrain, or give scratch)"
+        )
+    raise ParameterError(f"init: {init} fits several runs: {', '.join(sorted(names))}")
+
+
+def describe_origin(init: str) -> Origin:
+    """How the encoder that `find_encoder` found was made, and what identifies it."""
+    if init == "scratch":
+        return RANDOM
+    if init == "imagenet":
+        return Origin("imagenet", "", "imagenet")
+    path = Path(init)
+    if path.suffix != ".safetensors":
+        # A checkpoint of simclr-medical-imaging says nothing of its augmentation.
+        return Origin("simclr", "", file_digest(path))
+    from lib.weights import read_header
+
+    used = read_header(path).get("parameters", {})
+    identity = used.get("run") or file_digest(path)
+    return Origin(str(used.get("method", "")), str(used.get("augment", "")), str(identity))
+
+
+def file_digest(path: Path) -> str:
+    """A short hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def choose_device(params: Mapping[str, Any]) -> str:
+    """The device to run on: `auto` takes the first CUDA device when there is one."""
+    import torch
+
+    asked = str(params.get("device", "cpu"))
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked.startswith("cuda") and not torch.cuda.is_available():
+        raise ParameterError(f"device: {asked} asked for, but this machine has no CUDA device")
+    try:
+        return str(torch.device(asked))
+    except RuntimeError:
+        raise ParameterError(f"device: expected auto, cpu or cuda:N, found {asked!r}") from None
+
+
+def choose_precision(device: str, stem: str) -> str:
+    """The faster number format: bf16 on GPUs that have it and on CPUs with matrix units for it.
+
+    On a CPU with AMX, bf16 trains the 3×3 stems about twice as fast as fp32; the 7×7 stem with
+    pooling gains nothing there (`make bench`), so it stays in fp32.
+    """
+    import torch
+
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return "fp32"
+    return "bf16" if "amx_bf16" in flags and stem != "imagenet" else "fp32"
+
+
+def describe_device(device: str) -> str:
+    """The device in words, for the record of a run."""
+    import torch
+
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
+    return f"CPU, {torch.get_num_threads()} thread(s)"
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that numbers can depend on."""
+    from importlib.metadata import version
+
+    names = ("torch", "torchvision", "pytorch-lightning", "scikit-learn", "numpy")
+    return {name: version(name) for name in names}

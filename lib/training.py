@@ -1,0 +1,92 @@
+"""Lightning's Trainer as every experiment here uses it: loggers, checkpoints, resume, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+
+class ProgressFile(Callback):
+    """Writes `epoch 3/40` into a file after each epoch, for whoever watches from outside."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how far the run is."""
+        text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}\n"
+        self.path.write_text(text, encoding="utf-8")
+
+
+def fit(
+    module: pl.LightningModule,
+    folder: Path,
+    *,
+    epochs: int,
+    gradient_clip: float,
+    device: str,
+    show_progress: bool,
+) -> None:
+    """Train `module` for `epochs`, going on from `folder/checkpoints/last.ckpt` where there is one.
+
+    The checkpoint is written at the end of each epoch. It is the run's own file and holds only
+    tensors, numbers and text, so it is read with `weights_only=True`. Moving batches and choosing
+    the number format is the module's affair: the images already wait on the device.
+    """
+    checkpoints = folder / "checkpoints"
+    keep = ModelCheckpoint(
+        dirpath=checkpoints, filename="last", save_top_k=1, enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )  # fmt: skip
+    callbacks: list[Callback] = [keep, ProgressFile(folder / "progress")]
+    if show_progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=1))
+    kind, _, number = device.partition(":")
+    last = checkpoints / "last.ckpt"
+    with quiet():
+        trainer = pl.Trainer(
+            accelerator="gpu" if kind == "cuda" else "cpu",
+            devices=[int(number or 0)] if kind == "cuda" else 1,
+            max_epochs=epochs,
+            gradient_clip_val=gradient_clip or None,
+            logger=[
+                CSVLogger(folder, name="logs", version="csv"),
+                TensorBoardLogger(folder, name="logs", version="tensorboard"),
+            ],
+            callbacks=callbacks,
+            enable_progress_bar=show_progress,
+            enable_model_summary=False,
+            log_every_n_steps=1,
+        )
+        resume: dict[str, Any] = {"ckpt_path": str(last)} if last.exists() else {}
+        trainer.fit(module, weights_only=True, **resume)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's start-up lines and its advice on data loaders out of the reports."""
+    loggers = [logging.getLogger(f"pytorch_lightning.{part}") for part in ("utilities", "trainer")]
+    loggers += [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    loggers.append(logging.getLogger("pytorch_lightning"))
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists.*")
+            warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
+            warnings.filterwarnings("ignore", ".*GPU available but not used.*")
+            warnings.filterwarnings("ignore", ".*lr_scheduler.step.*optimizer.step.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

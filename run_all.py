@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Run a study: `python run_all.py params/demo.yaml` plans it, runs it, and prints its report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from lib.batch.study import StudyError, parse_override, read_study
+from lib.params import ParameterError
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("params", type=Path, help="the study's params file, e.g. params/demo.yaml")
+    add("--results", type=Path, default=Path("results"), metavar="DIR",
+        help="folder of all results (default: results)")  # fmt: skip
+    add("--only", metavar="PATTERN",
+        help="only runs or experiments whose name fits, and what they need")  # fmt: skip
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    add("--force", action="store_true", help="do again what is already done")
+    add("--dry-run", action="store_true",
+        help="print the plan: runs, what each needs, what is already done")  # fmt: skip
+    add("--set", action="append", default=[], metavar="KEY=VALUE",
+        help="a parameter for all experiments, or EXPERIMENT.KEY=VALUE for one")  # fmt: skip
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--scheduler", metavar="ADDRESS", help="address of a Dask scheduler")
+    where.add_argument("--slurm", type=Path, metavar="FILE",
+                       help="YAML with the arguments of dask_jobqueue.SLURMCluster")  # fmt: skip
+    options = parser.parse_args(arguments)
+    if options.jobs < 1:
+        parser.error("--jobs: expected a number from 1")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit 0: every run done. 1: some failed. 2: refused before anything was started."""
+    options = parse(arguments)
+    results = options.results.resolve()
+    try:
+        if options.slurm is not None and not options.slurm.exists():
+            raise StudyError([f"{options.slurm}: no such file"])
+        overrides = dict(parse_override(text) for text in options.set)
+        study = read_study(options.params, overrides)
+        from lib.batch.plan import plan_study, select
+
+        runs = plan_study(study, options.params, results)
+        selected = select(runs, options.only)
+        if not selected:
+            raise StudyError([f"--only {options.only}: fits no run of {options.params}"])
+    except (StudyError, ParameterError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    from lib.batch.session import print_plan, run_study
+
+    if options.dry_run:
+        print_plan(study, selected, results / study.name, force=options.force)
+        return 0
+    return run_study(
+        study,
+        runs,
+        selected,
+        results / study.name,
+        jobs=options.jobs,
+        force=options.force,
+        scheduler=options.scheduler,
+        slurm=options.slurm,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

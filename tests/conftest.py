@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the real data (medmnist/, dermatoscopy/, retinopathy/), or a skip that says so."""
+    candidates = [ROOT.parent / "shared" / "data"]
+    if "MEDMNIST_ROOT" in os.environ:
+        candidates.insert(0, Path(os.environ["MEDMNIST_ROOT"]).parent)
+    for folder in candidates:
+        if (folder / "medmnist" / "breastmnist.npz").exists():
+            return folder
+    pytest.skip("no real data: neither MEDMNIST_ROOT nor ../shared/data holds breastmnist.npz")
