@@ -186,6 +186,16 @@ def table(rows: list[dict[str, object]]) -> str:
                 f"   goal {GOALS[name]:g}× kornia: {'met' if ratio >= GOALS[name] else 'MISSED'}"
             )
         lines.append(line)
+    uneven = [
+        f"{row['library']} {row['sequence']}"
+        for row in rows
+        if int(str(row["fastest"])) > 1.5 * int(str(row["views_per_s"]))
+    ]
+    if uneven:
+        lines.append(
+            "NOT TO BE TRUSTED: the machine was busy with something else, fastest and median "
+            f"call differ by more than half for {', '.join(uneven)}; run again when it is idle"
+        )
     return "\n".join(lines)
 
 

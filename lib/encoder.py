@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib.small_maps import SmallMapConv2d
+
 Architecture = Literal["resnet18", "resnet50"]
 Stem = Literal["small", "strided", "imagenet"]
 
@@ -170,6 +172,7 @@ def build_encoder(
             resnet.maxpool = nn.Identity()
         # torchvision initialises every convolution this way; the one put in its place must match.
         nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
+    SmallMapConv2d.replace_in(resnet)
     return Encoder(resnet, encoder, stem, mean, std)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,10 +40,22 @@ Images = npt.NDArray[np.uint8]
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
     """An empty figure of `width` × `height` inches and its axes [rows, columns]."""
+    figure = displayed_figure()(figsize=(width, height), layout="constrained", dpi=110)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+@cache
+def displayed_figure() -> type[Figure]:
+    """matplotlib's Figure, able to show itself in a notebook without pyplot's global state."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    class DisplayedFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=self.dpi)
+            return buffer.getvalue()
+
+    return DisplayedFigure
 
 
 def tidy(axes: Axes) -> None:

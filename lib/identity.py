@@ -125,6 +125,27 @@ def slug(value: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")
 
 
+def short_name(dataset: str) -> str:
+    """A data set's name without this machine's folders: `csv:/a/b/c.csv` → `csv:b/c.csv`.
+
+    What is printed, summarised and kept in params.yaml; the fingerprint says which data it was.
+    """
+    kind, colon, path = dataset.partition(":")
+    return f"{kind}:{'/'.join(Path(path).parts[-2:])}" if colon else dataset
+
+
+def absolute_dataset(dataset: str) -> str:
+    """The same data set with its path made absolute, so that it is found from any folder.
+
+    A relative path is looked for from the current folder, then from the repository.
+    """
+    kind, colon, path = dataset.partition(":")
+    if not colon or Path(path).expanduser().is_absolute():
+        return f"{kind}:{Path(path).expanduser()}" if colon else dataset
+    here = Path(path).resolve()
+    return f"{kind}:{here if here.exists() else (ROOT / path).resolve()}"
+
+
 def run_name(notebook: str, params: Mapping[str, Any], origin: Origin, data: str) -> str:
     """The name of a run, readable and ending in the hash of its parameters, data and code.
 

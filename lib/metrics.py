@@ -36,6 +36,23 @@ def compute_metrics(
     return {name: float(value[0]) for name, value in values.items()}
 
 
+def auroc_of_known_classes(y: npt.ArrayLike, scores: npt.ArrayLike, task: Task) -> float:
+    """Mean AUROC over the classes that have images as well as others: to watch training by.
+
+    A tiny validation split may lack a rare class. A monitor can do without it; a reported result
+    cannot, and `compute_metrics` refuses. Raises ValueError where no class is left.
+    """
+    evaluation = Evaluation(y, scores, task)
+    member = evaluation.membership()
+    share = member.mean(axis=0)
+    known = [k for k in range(len(share)) if 0 < share[k] < 1]
+    if not known:
+        raise ValueError("all images have the same label, so AUROC is undefined")
+    once = np.ones((1, len(member)))
+    rankings = [_Ranking.of(member[:, k], evaluation.scores[:, k]) for k in known]
+    return float(np.mean([ranking.weighted(once)[0] for ranking in rankings]))
+
+
 def compute_recalls(
     y: npt.ArrayLike, scores: npt.ArrayLike, task: Task, classes: Sequence[str]
 ) -> dict[str, float]:

@@ -11,6 +11,7 @@ import torch
 from lib.data.base import DataSet, Task
 from lib.embed import embed_images
 from lib.encoder import Encoder
+from lib.metrics import auroc_of_known_classes
 from lib.probe import knn_scores
 from lib.store import ImageStore
 
@@ -53,16 +54,9 @@ class KnnMonitor:
 
     def auroc(self, encoder: Encoder) -> float:
         """Mean one-vs-rest AUROC over the classes that the validation sample can tell apart."""
-        from sklearn.metrics import roc_auc_score
-
         h_bank = torch.from_numpy(embed_images(encoder, self.bank, self.device, self.precision))
         h = torch.from_numpy(embed_images(encoder, self.queries, self.device, self.precision))
         y_bank = torch.from_numpy(self.y_bank.astype(np.int64))
         classes, k = self.n_classes, self.k
-        scores = knn_scores(h_bank, y_bank, h, task=self.task, n_classes=classes, k=k).numpy()
-        one_hot = self.y_queries
-        if self.task != "multi-label":
-            one_hot = np.eye(self.n_classes, dtype=np.int64)[self.y_queries]
-        # A tiny validation split may lack a rare class: a monitor can do without it, a result not.
-        known = [c for c in range(self.n_classes) if 0 < one_hot[:, c].sum() < len(one_hot)]
-        return float(np.mean([roc_auc_score(one_hot[:, c], scores[:, c]) for c in known]))
+        scores = knn_scores(h_bank, y_bank, h, task=self.task, n_classes=classes, k=k)
+        return auroc_of_known_classes(self.y_queries, scores.numpy(), self.task)

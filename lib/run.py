@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,19 @@ import yaml
 
 from lib.data import DataSet, describe_dataset, load_dataset
 from lib.files import write_json, write_text
-from lib.identity import RANDOM, Origin, code_fingerprint, commit, run_name
+from lib.identity import (
+    RANDOM,
+    Origin,
+    absolute_dataset,
+    code_fingerprint,
+    commit,
+    run_name,
+    short_name,
+)
 from lib.params import ROOT, ParameterError, check_value, notebook_defaults
 
+# The runner tells a notebook which run it is by this variable.
+PLANNED = "CONTRASTIVE_RUN"
 # One row of summary.csv; the columns users rely on (CONTRACT: results).
 COLUMNS = (
     "study", "run", "notebook", "dataset", "size", "method", "augment", "encoder", "protocol",
@@ -64,7 +75,7 @@ class Run:
             "study": p.study,
             "run": self.name,
             "notebook": self.notebook,
-            "dataset": p.dataset,
+            "dataset": short_name(p.dataset),
             "size": p.size,
             "method": getattr(p, "method", self.origin.method),
             "augment": getattr(p, "augment", self.origin.augment),
@@ -100,6 +111,7 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     names = notebook_defaults(notebook)
     params = {name: check_value(name, variables[name]) for name in names}
     params["study"] = params["study"] or "interactive"
+    params["dataset"] = absolute_dataset(params["dataset"])
     results = Path(params["results"] or ROOT / "results").expanduser()
     origin = RANDOM
     if "init" in params:
@@ -109,12 +121,23 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     device, precision = choose_device(params), str(params.get("precision", "fp32"))
     if precision == "auto":
         precision = choose_precision(device, params.get("stem", "small"))
-    info = describe_dataset(params["dataset"], params["size"], params["data_root"] or None)
+    info = describe_dataset(
+        params["dataset"],
+        params["size"],
+        params["data_root"] or None,
+        split_seed=params["split_seed"],
+    )
     name = run_name(notebook, params, origin, info.fingerprint)
+    planned = os.environ.get(PLANNED, name)
+    if planned != name:
+        raise RuntimeError(
+            f"planned as {planned}, but this is {name}: code or data changed since; run again"
+        )
     folder = Path(params["out"] or results / params["study"] / "runs" / name)
     folder.mkdir(parents=True, exist_ok=True)
     # Runs are recorded by what they are, so the file reads the same wherever it was made.
     used = {**params, "results": "", "out": "", "data_root": "", "device": device}
+    used["dataset"] = short_name(params["dataset"])
     used["init"] = origin.identity
     if "init" not in params:
         del used["init"]
@@ -122,7 +145,6 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     heading += f"code {code_fingerprint(notebook)} · commit {commit()}\n"
     body = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
     write_text(folder / "params.yaml", heading + body)
-    watched = bool(params["out"])
     return Run(
         name,
         notebook,
@@ -131,7 +153,7 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
         origin,
         device,
         precision,
-        interactive=not watched,
+        interactive=PLANNED not in os.environ,
     )
 
 

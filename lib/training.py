@@ -84,6 +84,7 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists.*")
             warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
+            warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
             warnings.filterwarnings("ignore", ".*GPU available but not used.*")
             warnings.filterwarnings("ignore", ".*lr_scheduler.step.*optimizer.step.*")
             yield

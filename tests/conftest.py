@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with the real data (medmnist/, dermatoscopy/, retinopathy/), or a skip that says so."""
+    """The folder of the real data (medmnist, dermatoscopy, retinopathy), or a skip that says so."""
     candidates = [ROOT.parent / "shared" / "data"]
     if "MEDMNIST_ROOT" in os.environ:
         candidates.insert(0, Path(os.environ["MEDMNIST_ROOT"]).parent)

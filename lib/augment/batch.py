@@ -42,7 +42,8 @@ def uniform(
             f"generator: found one on {generator.device}; pass a CPU torch.Generator, "
             "which gives the same views on every device"
         )
-    return torch.rand(shape, generator=generator).mul_(high - low).add_(low)
+    draw = torch.rand(shape, generator=generator)
+    return draw if (low, high) == (0.0, 1.0) else draw.mul_(high - low).add_(low)
 
 
 def chosen(generator: torch.Generator, n: int, p: float) -> Tensor:

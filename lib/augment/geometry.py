@@ -23,12 +23,14 @@ def _resize_weights(start: Tensor, length: Tensor, mirror: Tensor, n_in: int, n_
     j = torch.arange(n_in, device=start.device, dtype=start.dtype) + 0.5
     j = j + mirror.view(-1, 1, 1) * (n_in - 2.0 * j)
     i = torch.arange(n_out, device=start.device, dtype=start.dtype).view(-1, 1) + 0.5
-    inside = ((j > start) & (j < start + length)).to(start.dtype)
-    # Few passes over [B, n_out, n_in], in place: what can be is computed on a smaller shape. The
-    # weights are negative until they are divided by their sum.
+    # Few passes over [B, n_out, n_in], in place: what can be is computed on a smaller shape.
+    # Pixels outside are moved out of reach; weights are negative until divided by their sum, which
+    # as a product with ones is several times faster than as a sum over short rows.
+    j = torch.where((j > start) & (j < start + length), j, -4.0 * n_in)
     weights = j / support - (start + scale * i) / support
-    weights.abs_().clamp_max_(1.0).sub_(1.0).mul_(inside)
-    return weights.mul_(1.0 / weights.sum(-1, keepdim=True))
+    weights.abs_().clamp_max_(1.0).sub_(1.0)
+    total = weights.view(-1, n_in) @ weights.new_ones(n_in)
+    return weights.mul_(total.reciprocal_().view(-1, n_out, 1))
 
 
 def resample(x: Tensor, rows: Tensor, columns: Tensor, own: bool = False) -> Tensor:

@@ -113,27 +113,29 @@ class RandomResizedCrop:
         return f"crop of {_n(self.scale[0])}–{_n(self.scale[1])} to {self.size} px"
 
     def boxes(self, n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-        """Draw top, left, height, width: int64 [4, n], for images of `height` × `width`."""
+        """Draw top, left, height, width, whole numbers [4, n], in images of `height` × `width`."""
         tries = 10
         draw = uniform(generator, (n, 2 * tries + 2))
         low, high = self.scale
         area = draw[:, :tries].mul_(high - low).add_(low).mul_(height * width)
         low, high = (math.log(r) for r in self.ratio)
         ratio = draw[:, tries : 2 * tries].mul_(high - low).add_(low).exp_()
-        w, h = (area * ratio).sqrt_().round_(), (area / ratio).sqrt_().round_()
-        fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
-        first = fits.int().argmax(1, keepdim=True)
-        w, h = w.gather(1, first).view(-1), h.gather(1, first).view(-1)
-        # Nothing fitted: the whole image, cut to the nearest ratio allowed.
-        allowed = min(max(width / height, self.ratio[0]), self.ratio[1])
-        none = ~fits.any(1)
-        w[none] = float(min(width, round(height * allowed)))
-        h[none] = float(min(height, round(width / allowed)))
-        top = torch.minimum((draw[:, -2] * (height - h + 1)).floor(), height - h)
-        left = torch.minimum((draw[:, -1] * (width - w + 1)).floor(), width - w)
-        top = torch.where(none, ((height - h) / 2).floor(), top)
-        left = torch.where(none, ((width - w) / 2).floor(), left)
-        return torch.stack([top, left, h, w]).long()
+        # Height and width, and the image's, as rows of one tensor: [2, n, tries] and [2, 1].
+        sides = torch.stack([area / ratio, area * ratio]).sqrt_().round_()
+        full = torch.tensor([[float(height)], [float(width)]])
+        fits = ((sides > 0) & (sides <= full[..., None])).all(0)
+        found, first = fits.max(1)
+        sides = sides.gather(2, first.expand(2, n)[..., None])[..., 0]
+        place = draw[:, 2 * tries :].T
+        if not found.all():
+            # The whole image, cut to the nearest ratio allowed, from the centre.
+            allowed = min(max(width / height, self.ratio[0]), self.ratio[1])
+            sides[0, ~found] = float(min(height, round(width / allowed)))
+            sides[1, ~found] = float(min(width, round(height * allowed)))
+            centre = (full - sides).div_(2.0).floor_().add_(0.5) / (full - sides + 1.0)
+            place = torch.where(found, place, centre)
+        start = (place * (full - sides + 1.0)).floor_()
+        return torch.cat([torch.minimum(start, full - sides), sides])
 
     def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
         """Apply to a batch."""
@@ -159,7 +161,7 @@ class FlippedCrop:
         B, _, H, W = check_images(x)
         mirror = torch.zeros(2, B, dtype=torch.bool)
         for flip in self.flips:
-            mirror[0 if flip.vertical else 1, chosen(generator, B, flip.p)] ^= True
+            mirror[0 if flip.vertical else 1] ^= uniform(generator, (B,)) < flip.p
         top, left, height, width = self.crop.boxes(B, H, W, generator)
         return geometry.resized_crop(x, top, left, height, width, self.crop.size, mirror)
 
@@ -248,10 +250,11 @@ class GaussianBlur:
 
     def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
         """Apply to a batch."""
+        if self.p == 1.0:
+            sigma = uniform(generator, (len(x),), *self.sigma)
+            return tone.gaussian_blur(x, sigma, self.kernel, own)
         index = chosen(generator, len(x), self.p)
         sigma = uniform(generator, (len(index),), *self.sigma)
-        if len(index) == len(x):
-            return tone.gaussian_blur(x, sigma, self.kernel, own)
         return on_subset(x, index, lambda y: tone.gaussian_blur(y, sigma, self.kernel, True), own)
 
 

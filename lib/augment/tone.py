@@ -14,6 +14,8 @@ def gaussian_weights(sigma: Tensor, kernel_size: int) -> Tensor:
     half = kernel_size // 2
     offset = torch.arange(-half, half + 1, device=sigma.device, dtype=sigma.dtype)
     weights = torch.exp(-0.5 * (offset / sigma.view(-1, 1)) ** 2)
+    # Tails of 1e-40 change no pixel, but such denormal numbers slow a CPU's products threefold.
+    weights *= weights > 1e-12
     return weights / weights.sum(1, keepdim=True)
 
 
@@ -44,9 +46,18 @@ def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int, own: bool = False)
     x: [B, C, H, W] in [0, 1]; sigma: [B], in pixels; kernel_size: odd. The border is reflected,
     so half a kernel must fit into the image: ValueError otherwise. own: `x` may be overwritten.
     """
-    _, _, H, W = check_images(x)
+    B, C, H, W = check_images(x)
     check_kernel(kernel_size, H, W)
     weights = gaussian_weights(per_sample(sigma, x, ndim=1), kernel_size)
+    # Measured on a CPU with a kernel of 9: products win by 1.6 at 28 px, are even at 64 and lose
+    # by 1.5 at 128. On CUDA convolutions may round to TF32, which shows; products do not.
+    if x.device.type == "cpu" and min(H, W) >= 96 and B > 0:
+        k, half = kernel_size, kernel_size // 2
+        weights = weights.repeat_interleave(C, 0)
+        y = torch.nn.functional.pad(x, [half] * 4, mode="reflect").view(1, B * C, H + k - 1, -1)
+        y = torch.conv2d(y, weights.view(-1, 1, k, 1), groups=B * C)
+        y = torch.conv2d(y, weights.view(-1, 1, 1, k), groups=B * C)
+        return y.view(B, C, H, W).clamp_(0.0, 1.0)
     rows = _blur_matrix(weights, H)
     columns = rows if H == W else _blur_matrix(weights, W)
     return resample(x, rows, columns, own).clamp_(0.0, 1.0)
@@ -59,22 +70,36 @@ def adjust_sharpness(x: Tensor, factor: Tensor) -> Tensor:
     and the outermost pixels stay as they are. Images of two pixels or fewer are left alone.
     x: [B, C, H, W] in [0, 1]; factor: [B], at least 0.
     """
-    _, _, H, W = check_images(x)
+    B, C, H, W = check_images(x)
     if H <= 2 or W <= 2:
         return x
+    rest = x.new_zeros(B, 1, H, W)
+    rest[..., 1:-1, 1:-1] = (1.0 - per_sample(factor, x)) / 13.0
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    # On a CPU, as many images at a time as its cache holds through the passes below.
+    n = max(1, 2**17 // (C * H * W)) if x.device.type == "cpu" else max(1, B)
+    for start in range(0, B, n):
+        run = slice(start, start + n)
+        _sharpen(x[run], rest[run], out[run])
+    return out
+
+
+def _sharpen(x: Tensor, rest: Tensor, out: Tensor) -> None:
+    """Write `x + rest · (box − 9 x)` to `out`, box being the sum over 3×3 pixels.
+
+    That is `factor · x + (1 − factor) · (box + 4 x) / 13` with rest = (1 − factor) / 13. All are
+    contiguous; rest is [B, 1, H, W] and 0 on the outermost pixels.
+    """
+    W = x.shape[-1]
+    flat, box = x.view(-1), out.view(-1)
     # Sums of three rows, then of three columns, over the flat memory: long runs without a border
     # to mind. What runs over an edge lands on outermost pixels, where the change counts nothing.
-    x = x.contiguous()
-    flat = x.view(-1)
     sums = flat[2 * W :] + flat[W:-W]
     sums += flat[: -2 * W]
-    box = torch.empty_like(flat)
     box[: W + 1], box[-W - 1 :] = 0.0, 0.0
     torch.add(sums[2:], sums[1:-1], out=box[W + 1 : -W - 1]).add_(sums[:-2])
-    rest = x.new_zeros(len(x), 1, H, W)
-    rest[..., 1:-1, 1:-1] = (1.0 - per_sample(factor, x)) / 13.0
-    # factor · x + (1 − factor) · (box + 4 x) / 13 = x + (1 − factor) / 13 · (box − 9 x)
-    return box.view_as(x).sub_(x, alpha=9.0).mul_(rest).add_(x).clamp_(0.0, 1.0)
+    out.sub_(x, alpha=9.0).mul_(rest).add_(x).clamp_(0.0, 1.0)
 
 
 def luma_levels(x: Tensor) -> Tensor:
@@ -87,8 +112,8 @@ def luma_levels(x: Tensor) -> Tensor:
     levels = (x * 255.0).round_()
     if x.shape[1] == 3:
         weights = torch.tensor([0.299, 0.587, 0.114], device=x.device, dtype=x.dtype) * 64.0
-        levels = levels.mul_(weights.view(1, 3, 1, 1)).round_().sum(1, keepdim=True)
-        levels = levels.mul_(1.0 / 64.0).floor_()
+        r, g, b = levels.mul_(weights.view(1, 3, 1, 1)).round_().unbind(1)
+        return r.add_(g).add_(b).mul_(1.0 / 64.0).long()
     return levels[:, 0].long()
 
 
@@ -111,8 +136,8 @@ def equalize_luma(x: Tensor) -> Tensor:
     last = count.gather(1, level.amax(1, keepdim=True))
     step = (H * W - last) // 255
     below = count.cumsum(1) - count
-    table = (below + step // 2) // step.clamp_min(1)
-    identity = torch.arange(256, device=x.device)
-    table = torch.where(step > 0, table.clamp_max_(255), identity)
-    change = ((table - identity).to(x.dtype) / 255.0).gather(1, level)
+    # Whole numbers below 2²⁴, which floats divide and round down exactly, and much faster.
+    table = (below + step // 2).float().div_(step.clamp_min(1)).floor_().clamp_max_(255.0)
+    identity = torch.arange(256.0, device=x.device)
+    change = ((table - identity) * (step > 0) / 255.0).to(x.dtype).gather(1, level)
     return (x + change.view(B, 1, H, W)).clamp_(0.0, 1.0)

@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lib.identity import commit
+from lib.identity import commit, short_name
 from lib.params import NOTEBOOKS, ROOT
+from lib.run import PLANNED
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def execute_in_process(spec: Spec) -> Outcome:
     task, answer, log = (spec.work / n for n in ("spec.json", "outcome.json", "process.log"))
     answer.unlink(missing_ok=True)
     task.write_text(json.dumps(asdict(spec)), encoding="utf-8")
-    environment = {**os.environ, "OMP_NUM_THREADS": str(spec.threads), "MPLBACKEND": "Agg"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(spec.threads), PLANNED: spec.name}
     # The kernel starts in the notebooks' folder: it finds `lib` from there without installation.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
@@ -131,6 +132,7 @@ def forget_paths(executed: Path, spec: Spec) -> None:
     text = json.dumps(notebook, indent=1, ensure_ascii=False)
     results = Path(spec.study_folder).parent
     known = {str(spec.work): f"runs/{spec.name}", str(results): "results", str(ROOT): "."}
+    known[str(spec.params["dataset"])] = short_name(str(spec.params["dataset"]))
     known[str(Path.home())] = "~"
     for folder, short in known.items():
         text = text.replace(folder, short)

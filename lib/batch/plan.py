@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.batch.study import Experiment, Study, StudyError
-from lib.identity import Origin, run_name
+from lib.identity import Origin, absolute_dataset, run_name
 from lib.params import ParameterError, notebook_defaults
 
 # What a run takes over from the run whose encoder it uses, unless its experiment says otherwise.
@@ -116,7 +116,9 @@ def plan_run(
     from lib.run import describe_origin, find_encoder
 
     dataset, size, root = params["dataset"], params["size"], params["data_root"] or None
-    mistakes = cached_check(dataset, size, root)
+    dataset = absolute_dataset(dataset)
+    params = {**params, "dataset": dataset}
+    mistakes = cached_check(dataset, size, root, params["max_unreadable"])
     if mistakes:
         raise ParameterError("\n".join(f"dataset: {line}" for line in mistakes))
     if upstream is not None:
@@ -130,7 +132,7 @@ def plan_run(
         origin = describe_origin(found)
         params = {**params, "init": found}
     try:
-        info = cached_describe(dataset, size, root)
+        info = cached_describe(dataset, size, root, params["split_seed"])
     except Exception as error:
         raise ParameterError(f"dataset: {' '.join(str(error).split())}") from error
     name = run_name(experiment.notebook, params, origin, info.fingerprint)
@@ -140,19 +142,19 @@ def plan_run(
 
 
 @cache
-def cached_check(dataset: str, size: int, root: str | None) -> list[str]:
+def cached_check(dataset: str, size: int, root: str | None, share: float) -> list[str]:
     """`check_dataset`, asked once for each data set."""
     from lib.data import check_dataset
 
-    return list(check_dataset(dataset, size, root))
+    return list(check_dataset(dataset, size, root, max_unreadable=share))
 
 
 @cache
-def cached_describe(dataset: str, size: int, root: str | None) -> Any:
+def cached_describe(dataset: str, size: int, root: str | None, split_seed: int) -> Any:
     """`describe_dataset`, asked once for each data set."""
     from lib.data import describe_dataset
 
-    return describe_dataset(dataset, size, root)
+    return describe_dataset(dataset, size, root, split_seed=split_seed, progress=True)
 
 
 def select(runs: list[PlannedRun], pattern: str | None) -> list[PlannedRun]:

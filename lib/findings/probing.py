@@ -34,13 +34,13 @@ def metrics_table(results: Sequence[Evaluated], labels: str | None = None) -> pd
     """Every metric on the test split at one budget (the last one unless named)."""
     test = [r for r in results if r.predictions.split == "test"]
     labels = labels or test[-1].labels
-    rows: dict[tuple[str, str], dict[str, float]] = {}
+    columns = {}
     for r in test:
         if r.labels == labels:
-            row = (name_source(r.source, r.augment), PROTOCOL_NAMES[r.protocol])
-            rows[row] = {METRIC_NAMES[m]: v for m, v in r.metrics.items() if m in METRIC_NAMES}
-    table = pd.DataFrame.from_dict(rows, orient="index").round(3)
-    table.index = pd.MultiIndex.from_tuples(list(rows), names=["features", "classifier"])
+            name = f"{name_source(r.source, r.augment)}: {PROTOCOL_NAMES[r.protocol]}"
+            columns[name] = {METRIC_NAMES.get(m, m): f"{v:.3f}" for m, v in r.metrics.items()}
+    table = pd.DataFrame(columns)
+    table.index = table.index.str.replace("recall_", "recall of ")
     return table
 
 

@@ -38,7 +38,8 @@ def levels(x: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
-    ("kernel", "height", "width"), [(9, 28, 28), (9, 5, 21), (3, 12, 8), (1, 6, 6), (23, 80, 64)]
+    ("kernel", "height", "width"),
+    [(9, 28, 28), (9, 5, 21), (3, 12, 8), (1, 6, 6), (23, 80, 64), (9, 97, 110)],
 )
 def test_blur_equals_torchvision_per_sample(channels, kernel, height, width) -> None:
     x = images(channels, height, width)
