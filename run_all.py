@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     results = options.results.resolve()
     try:
-        if options.slurm is not None and not options.slurm.exists():
-            raise StudyError([f"{options.slurm}: no such file"])
+        if results.exists() and not results.is_dir():
+            raise StudyError([f"--results {options.results}: is a file, not a folder"])
         overrides = dict(parse_override(text) for text in options.set)
         study = read_study(options.params, overrides)
         from lib.batch.plan import plan_study, select
@@ -50,25 +50,31 @@ def main(arguments: list[str] | None = None) -> int:
         runs = plan_study(study, options.params, results)
         selected = select(runs, options.only)
         if not selected:
-            raise StudyError([f"--only {options.only}: fits no run of {options.params}"])
+            known = ", ".join(experiment.name for experiment in study.experiments)
+            raise StudyError(
+                [f"--only {options.only}: fits no run of {options.params} (experiments: {known})"]
+            )
+        from lib.batch.runner import check_slurm
+        from lib.batch.session import print_plan, run_study
+
+        if options.slurm is not None:
+            check_slurm(options.slurm, submit=not options.dry_run)
+        if options.dry_run:
+            print_plan(study, selected, results / study.name, force=options.force)
+            return 0
+        return run_study(
+            study,
+            runs,
+            selected,
+            results / study.name,
+            jobs=options.jobs,
+            force=options.force,
+            scheduler=options.scheduler,
+            slurm=options.slurm,
+        )
     except (StudyError, ParameterError) as error:
         print(error, file=sys.stderr)
         return 2
-    from lib.batch.session import print_plan, run_study
-
-    if options.dry_run:
-        print_plan(study, selected, results / study.name, force=options.force)
-        return 0
-    return run_study(
-        study,
-        runs,
-        selected,
-        results / study.name,
-        jobs=options.jobs,
-        force=options.force,
-        scheduler=options.scheduler,
-        slurm=options.slurm,
-    )
 
 
 if __name__ == "__main__":

@@ -103,6 +103,7 @@ class ContrastiveModule(pl.LightningModule):
         self.history: list[Row] = []
         self.best: dict[str, Tensor] = {}
         self.selected, self.best_auroc = 0, float("-inf")
+        self.auroc = float("-inf")
         self.auroc_before: float | None = None
         self.totals: list[Tensor] = []
         self.epoch_began = 0.0
@@ -146,7 +147,7 @@ class ContrastiveModule(pl.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Note the epoch, and keep the encoder if validation says it is the best so far."""
+        """Note the epoch, and keep the encoder if validation finds none better."""
         epoch = self.current_epoch + 1
         loss, top1, top5, rank = torch.stack(self.totals).mean(0).tolist()
         row = {"epoch": epoch, "loss": loss, "top1": top1, "top5": top5, "mean_rank": rank}
@@ -154,15 +155,30 @@ class ContrastiveModule(pl.LightningModule):
         last = epoch == self.recipe.epochs
         if self.monitor is not None and (epoch % self.recipe.knn_every == 0 or last):
             row["val_knn_auroc"] = self.monitor.auroc(self.encoder)
-        auroc = row.get("val_knn_auroc", float("-inf"))
-        # A tie goes to the later epoch, which has seen more; without labels the last one is kept.
-        if auroc >= self.best_auroc if "val_knn_auroc" in row else (last and not self.best):
-            self.best_auroc, self.selected = auroc, epoch
+        if self.is_worth_keeping(row, last):
+            self.selected = epoch
+            self.auroc = row.get("val_knn_auroc", float("-inf"))
             self.best = {k: v.detach().cpu().clone() for k, v in self.encoder.state_dict().items()}
         row["seconds"] = time.time() - self.epoch_began
         self.history.append(row)
         shown = {k: v for k, v in row.items() if k not in ("epoch", "loss")}
         self.log_dict(shown, prog_bar=False, batch_size=1)
+
+    def is_worth_keeping(self, row: Row, last: bool) -> bool:
+        """Whether this epoch's encoder replaces the one kept so far.
+
+        The latest epoch within one standard error of the best is kept (Breiman et al. 1984, with
+        training time in the place of simplicity): on a validation split of 78 images the highest
+        of ten AUROCs is luck, and luck would pick encoders that have hardly been trained. Without
+        labels the last epoch is kept.
+        """
+        if self.monitor is None:
+            return last
+        if "val_knn_auroc" not in row:
+            return False
+        self.best_auroc = max(self.best_auroc, row["val_knn_auroc"])
+        error = self.monitor.standard_error(self.best_auroc)
+        return row["val_knn_auroc"] >= self.best_auroc - error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what has been found so far, so that a resumed run ends as an unbroken one."""
@@ -171,6 +187,7 @@ class ContrastiveModule(pl.LightningModule):
             "best": self.best,
             "selected": self.selected,
             "best_auroc": self.best_auroc,
+            "auroc": self.auroc,
             "auroc_before": self.auroc_before,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ def plot_class_counts(counts: pd.DataFrame) -> Figure:
         bars = axes.barh([str(name) for name in counts.index], counts[split], color="#0072B2")
         axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8)
         axes.invert_yaxis()
-        axes.set(title=split, xlabel="images", xlim=(0, counts[split].max() * 1.25))
+        axes.set(title=split, xlabel="images", xlim=(0, max(counts[split].max(), 1) * 1.25))
         tidy(axes)
         if axes is not grid[0][0]:
             axes.set_yticklabels([])
@@ -96,7 +97,9 @@ def plot_gallery(rows: Mapping[str, Images], zoom: float = 0.75) -> Figure:
             show_image(axes, image)
         for axes in axes_row[len(images) :]:
             axes.axis("off")
-        axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        # Unbroken, a long name would take the room of the images.
+        label = textwrap.fill(name, 28)
+        axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)  # type: ignore[call-arg, union-attr]
     return figure
 

@@ -80,6 +80,11 @@ def module_file(name: str) -> Path | None:
     return None
 
 
+def is_presentation(name: str) -> bool:
+    """Whether a module is one of `PRESENTATION` or lies inside one."""
+    return any(name == module or name.startswith(f"{module}.") for module in PRESENTATION)
+
+
 @cache
 def code_fingerprint(notebook: str, folder: Path = NOTEBOOKS) -> str:
     """A hash of a notebook's code and of every module of `lib` that it reaches by import.
@@ -100,7 +105,7 @@ def code_fingerprint(notebook: str, folder: Path = NOTEBOOKS) -> str:
     while queue:
         name = queue.pop()
         path = module_file(name)
-        if path is None or name in parts or name.startswith(PRESENTATION) or name == "lib":
+        if path is None or name in parts or is_presentation(name) or name == "lib":
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         queue += sorted(imported_modules(tree))

@@ -52,6 +52,32 @@ class KnnMonitor:
             stores[0], train.y[a], stores[1], val.y[b], data.task, n_classes, k, device, precision
         )
 
+    def standard_error(self, auroc: float) -> float:
+        """How uncertain an AUROC measured on these validation images is.
+
+        Hanley & McNeil 1982, for each class against the rest at the same AUROC, then for the mean
+        of the classes as if they were independent. About 0.06 on the 78 images of BreastMNIST.
+        """
+        a = min(max(auroc, 0.5), 1 - 1e-6)
+        q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+        errors = []
+        for positives in self.positives():
+            n1, n2 = positives, len(self.y_queries) - positives
+            square = a * (1 - a) + (n1 - 1) * (q1 - a * a) + (n2 - 1) * (q2 - a * a)
+            errors.append(square / (n1 * n2))
+        # Two classes are one question, not two.
+        independent = 1 if len(errors) == 2 and self.task != "multi-label" else len(errors)
+        return float(np.sqrt(np.mean(errors) / independent)) if errors else 0.0
+
+    def positives(self) -> list[int]:
+        """Validation images of each class that has some, but not all, of them."""
+        n = len(self.y_queries)
+        if self.task == "multi-label":
+            counts = self.y_queries.sum(axis=0)
+        else:
+            counts = np.bincount(self.y_queries, minlength=self.n_classes)
+        return [int(c) for c in counts if 0 < c < n]
+
     def auroc(self, encoder: Encoder) -> float:
         """Mean one-vs-rest AUROC over the classes that the validation sample can tell apart."""
         h_bank = torch.from_numpy(embed_images(encoder, self.bank, self.device, self.precision))

@@ -91,9 +91,11 @@ def label_budgets(value: Any) -> str:
     clean: list[str] = []
     for part in parts:
         word = str(part).strip()
-        if word != "all" and not (word.isdigit() and int(word) >= 1):
+        if word != "all" and not (word.isdecimal() and int(word) >= 1):
             raise ParameterError("expected a count of labels, all, or a list of these")
-        clean.append(word)
+        clean.append(word if word == "all" else str(int(word)))
+    if not clean or len(set(clean)) < len(clean):
+        raise ParameterError("expected one label budget or several different ones")
     return ",".join(clean)
 
 
@@ -186,5 +188,12 @@ def notebook_defaults(notebook: str, folder: Path = NOTEBOOKS) -> dict[str, Any]
     defaults: dict[str, Any] = {}
     for statement in ast.parse("".join(tagged[0]["source"])).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            defaults[statement.targets[0].id] = ast.literal_eval(statement.value)
+            name = statement.targets[0].id
+            try:
+                defaults[name] = ast.literal_eval(statement.value)
+            except ValueError:
+                found = ast.unparse(statement.value)
+                raise ParameterError(
+                    f"{path.name}: default of {name} is {found}; give a literal"
+                ) from None
     return {name: check_value(name, value) for name, value in defaults.items()}

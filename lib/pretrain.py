@@ -26,7 +26,8 @@ class Pretraining:
     """What pretraining leaves. encoder: of the selected epoch, in eval mode, on the CPU.
 
     history: a row for each epoch; selected: the epoch kept (1 is the first); auroc_before,
-    auroc: validation kNN AUROC of the untrained and of the selected encoder, None without labels.
+    auroc: validation kNN AUROC of the untrained and of the selected encoder, auroc_error its
+    standard error; None without labels.
     """
 
     encoder: Encoder
@@ -36,6 +37,7 @@ class Pretraining:
     auroc: float | None
     seconds: float
     images: int = field(default=0)
+    auroc_error: float | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -86,9 +88,10 @@ def pretrain(
         module.history,
         module.selected,
         module.auroc_before,
-        module.best_auroc if monitor is not None else None,
+        module.auroc if monitor is not None else None,
         sum(row["seconds"] for row in module.history),
         len(train) * len(module.history),
+        monitor.standard_error(module.auroc) if monitor is not None else None,
     )
 
 

@@ -133,7 +133,7 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
         raise RuntimeError(
             f"planned as {planned}, but this is {name}: code or data changed since; run again"
         )
-    folder = Path(params["out"] or results / params["study"] / "runs" / name)
+    folder = Path(params["out"] or results / params["study"] / "runs" / name).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     # Runs are recorded by what they are, so the file reads the same wherever it was made.
     used = {**params, "results": "", "out": "", "data_root": "", "device": device}
@@ -165,6 +165,8 @@ def find_encoder(init: str, results: Path) -> str:
     """
     if init in ("scratch", "imagenet"):
         return init
+    if not init:
+        raise ParameterError("init: empty; give scratch, imagenet, a run or a file")
     path = Path(init).expanduser()
     for candidate in (path, ROOT / path):
         if candidate.is_dir() and (candidate / "encoder.safetensors").exists():
@@ -172,6 +174,8 @@ def find_encoder(init: str, results: Path) -> str:
         if candidate.is_file():
             return str(candidate)
     found = sorted(results.glob(f"*/runs/{init}*/encoder.safetensors"))
+    # A whole name is meant as it stands, also where it is the beginning of another.
+    found = [file for file in found if file.parent.name == init] or found
     names = {file.parent.name for file in found}
     if len(names) == 1:
         return str(found[0])

@@ -64,7 +64,9 @@ def execute_in_process(spec: Spec) -> Outcome:
     """
     spec.work.mkdir(parents=True, exist_ok=True)
     task, answer, log = (spec.work / n for n in ("spec.json", "outcome.json", "process.log"))
-    answer.unlink(missing_ok=True)
+    final_answer = spec.final / answer.name
+    for stale in (answer, final_answer):
+        stale.unlink(missing_ok=True)
     task.write_text(json.dumps(asdict(spec)), encoding="utf-8")
     environment = {**os.environ, "OMP_NUM_THREADS": str(spec.threads), PLANNED: spec.name}
     # The kernel starts in the notebooks' folder: it finds `lib` from there without installation.
@@ -74,7 +76,6 @@ def execute_in_process(spec: Spec) -> Outcome:
     with log.open("w", encoding="utf-8") as stream:
         command = [sys.executable, "-m", "lib.batch.execute", str(task)]
         done = subprocess.run(command, stdout=stream, stderr=stream, env=environment, check=False)
-    final_answer = spec.final / answer.name
     if final_answer.exists() and not answer.exists():
         answer = final_answer
     if answer.exists():
@@ -132,10 +133,14 @@ def forget_paths(executed: Path, spec: Spec) -> None:
     text = json.dumps(notebook, indent=1, ensure_ascii=False)
     results = Path(spec.study_folder).parent
     known = {str(spec.work): f"runs/{spec.name}", str(results): "results", str(ROOT): "."}
-    known[str(spec.params["dataset"])] = short_name(str(spec.params["dataset"]))
+    dataset = str(spec.params["dataset"])
+    path, short = dataset.partition(":")[2], short_name(dataset).partition(":")[2]
+    if path:
+        known[path] = short
     known[str(Path.home())] = "~"
     for folder, short in known.items():
-        text = text.replace(folder, short)
+        if folder != "/":  # the home of a user without one
+            text = text.replace(folder, short)
     executed.write_text(text + "\n", encoding="utf-8")
 
 

@@ -20,6 +20,7 @@ from lib.batch.study import Study
 from lib.batch.summary import (
     findings,
     headline,
+    hidden_runs,
     label_order,
     measurements,
     over_seeds,
@@ -52,7 +53,7 @@ def write_index(
     if probed:
         parts.append(glance(table))
     parts.append(runs_section(runs, study_folder, failed, skipped))
-    synthetic = {run.params["dataset"] for run in runs} == {"phantom"}
+    synthetic = "phantom" in {run.params["dataset"] for run in runs}
     footer = {
         "study": study.name,
         "code": commit(),
@@ -73,6 +74,7 @@ def glance(table: pd.DataFrame) -> str:
         f"<p>Mean ± standard deviation over seeds {', '.join(seeds)}. Everything was chosen on the "
         "validation split; the test split was scored once.</p>",
         to_html(headline(table)),
+        variants(table),
         picture(plot_study(table), "AUROC against labelled images, a panel for each data set"),
         "<h2>What this shows</h2>",
     ]
@@ -84,6 +86,19 @@ def glance(table: pd.DataFrame) -> str:
         "the number of comparisons on this page.</p>"
     )
     return "\n".join(parts)
+
+
+def variants(table: pd.DataFrame) -> str:
+    """A warning where runs differ in a parameter that the tables of this page cannot tell apart."""
+    hidden = hidden_runs(table)
+    if not hidden:
+        return ""
+    text = f"Not in this section: {len(hidden)} run(s) that differ from another in a parameter "
+    text += (
+        "other than data set, size, method, augmentation, encoder or seed. Their numbers are in "
+    )
+    text += f"summary.csv and their reports: {', '.join(hidden)}."
+    return f"<p>{html.escape(text)}</p>"
 
 
 def plot_study(table: pd.DataFrame) -> Figure:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lib.batch.study import Experiment, Study, StudyError
+from lib.batch.study import Experiment, Setting, Study, StudyError
 from lib.identity import Origin, absolute_dataset, run_name
 from lib.params import ParameterError, notebook_defaults
 
@@ -39,20 +40,20 @@ class PlannedRun:
 def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
     """Every run of `study`, in an order in which each comes after what it needs.
 
+    A run that two experiments share is listed under both; it has one name and is done once.
     results: where finished runs may already hold an encoder that `init` names. Raises StudyError
     with one line for each data set that cannot be read and each encoder that neither exists nor
     is planned.
     """
     by_experiment: dict[str, list[PlannedRun]] = {}
     mistakes: list[str] = []
-    names = {experiment.name for experiment in study.experiments}
     for experiment in in_order(study.experiments, path):
         where = f"{path}: experiments.{experiment.name}"
         runs: list[PlannedRun] = []
         for setting in experiment.settings:
             for params, upstream in expand(experiment, setting, by_experiment):
                 try:
-                    run = plan_run(experiment, params, upstream, names, results)
+                    run = plan_run(experiment, params, upstream, results)
                 except ParameterError as error:
                     mistakes += [f"{where}.{line}" for line in str(error).splitlines()]
                     continue
@@ -69,10 +70,9 @@ def in_order(experiments: list[Experiment], path: Path) -> list[Experiment]:
     left = {e.name: e for e in experiments}
     ordered: list[Experiment] = []
     while left:
-        ready = [e for e in left.values() if not (wants(e) & set(left)) - {e.name}]
-        ready = [e for e in ready if e.name not in wants(e)]
+        ready = [e for e in left.values() if not wants(e) & set(left)]
         if not ready:
-            raise StudyError([f"{path}: experiments: {', '.join(left)}: each needs the other"])
+            raise StudyError([f"{path}: experiments.{circle(left)}: a circle, none can be first"])
         ordered += ready
         for experiment in ready:
             del left[experiment.name]
@@ -81,55 +81,72 @@ def in_order(experiments: list[Experiment], path: Path) -> list[Experiment]:
 
 def wants(experiment: Experiment) -> set[str]:
     """The `init` values of an experiment."""
-    return {str(s["init"]) for s in experiment.settings if "init" in s}
+    return {str(s.values["init"]) for s in experiment.settings if "init" in s.values}
+
+
+def circle(left: Mapping[str, Experiment]) -> str:
+    """A circle among experiments that all wait for one of themselves: `a.init: b; b.init: a`."""
+    seen = [next(iter(left))]
+    while seen[-1] not in seen[:-1]:
+        seen.append(min(wants(left[seen[-1]]) & set(left)))
+    ring = seen[seen.index(seen[-1]) :]
+    return "; ".join(f"{a}.init: {b}" for a, b in itertools.pairwise(ring))
 
 
 Expanded = Iterable[tuple[dict[str, Any], PlannedRun | None]]
 
 
 def expand(
-    experiment: Experiment, setting: dict[str, Any], planned: Mapping[str, list[PlannedRun]]
+    experiment: Experiment, setting: Setting, planned: Mapping[str, list[PlannedRun]]
 ) -> Expanded:
     """The full parameters of a setting, once for each run of the experiment its `init` names."""
     defaults = notebook_defaults(experiment.notebook)
-    sources = planned.get(str(setting.get("init")))
+    sources = planned.get(str(setting.values.get("init")))
     if sources is None:
-        yield {**defaults, **setting}, None
+        yield {**defaults, **setting.values}, None
         return
     for source in sources:
         taken = {
             key: source.params[key]
             for key in INHERITED
-            if key in defaults and key in source.params and key not in experiment.explicit
+            if key in defaults and key in source.params and key not in setting.explicit
         }
-        yield {**defaults, **setting, **taken, "init": source.name}, source
+        yield {**defaults, **setting.values, **taken, "init": source.name}, source
 
 
 def plan_run(
     experiment: Experiment,
     params: dict[str, Any],
     upstream: PlannedRun | None,
-    experiments: set[str],
     results: Path,
 ) -> PlannedRun:
     """One run; ParameterError when its data or its encoder cannot be had."""
     from lib.run import describe_origin, find_encoder
+    from lib.weights import WeightsError
 
+    if upstream is not None and upstream.notebook not in ENCODER_NOTEBOOKS:
+        made = f"{upstream.experiment} runs {upstream.notebook}, which makes no encoder"
+        raise ParameterError(
+            f"init: {made}; name an experiment of {' or '.join(ENCODER_NOTEBOOKS)}"
+        )
     dataset, size, root = params["dataset"], params["size"], params["data_root"] or None
     dataset = absolute_dataset(dataset)
     params = {**params, "dataset": dataset}
     mistakes = cached_check(dataset, size, root, params["max_unreadable"])
     if mistakes:
-        raise ParameterError("\n".join(f"dataset: {line}" for line in mistakes))
+        named = ("dataset: ", "size: ")
+        lines = [m if m.startswith(named) else f"dataset: {m}" for m in mistakes]
+        raise ParameterError("\n".join(lines))
     if upstream is not None:
         origin = Origin(upstream.params["method"], upstream.params["augment"], upstream.name)
     elif "init" not in params:
         origin = Origin("", "", "")
-    elif params["init"] in experiments:
-        raise ParameterError(f"init: {params['init']} plans no run")
     else:
         found = find_encoder(params["init"], results)
-        origin = describe_origin(found)
+        try:
+            origin = describe_origin(found)
+        except WeightsError as error:
+            raise ParameterError(f"init: {error}") from None
         params = {**params, "init": found}
     try:
         info = cached_describe(dataset, size, root, params["split_seed"])

@@ -24,8 +24,8 @@ def seconds_in_words(seconds: float) -> str:
 class Speed:
     """Seconds a run takes, learnt from the runs that have ended.
 
-    A run is taken to cost a fixed time for its notebook and a time per unit of its work; both come
-    from measured runs: the fixed part from the quickest, the other from the rest.
+    A run that trains is taken to cost time in proportion to its work, any other the mean of its
+    notebook's runs so far.
     """
 
     def __init__(self) -> None:
@@ -60,8 +60,13 @@ class Progress:
     """Live progress: a line for each run that ends, and on a terminal one moving line below."""
 
     def __init__(
-        self, runs: list[PlannedRun], study_folder: Path, show: Callable[[str], None] = print
+        self,
+        runs: list[PlannedRun],
+        study_folder: Path,
+        show: Callable[[str], None] = print,
+        slots: int = 1,
     ) -> None:
+        self.slots = slots  # runs at a time
         self.left = {run.name: run for run in runs}
         self.total = len(runs)
         self.running: dict[str, float] = {}
@@ -97,7 +102,7 @@ class Progress:
         """What is left, as ` · 12 left, about 8 min`."""
         if not self.left:
             return ""
-        slots = max(1, len(self.running))
+        slots = min(self.slots, len(self.left))
         known = [self.speed.estimate(run) for run in self.left.values()]
         seconds = sum(k for k in known if k is not None)
         now = time.time()

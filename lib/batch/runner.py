@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from lib.batch.execute import Outcome, Spec, execute_in_process
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import Progress
+from lib.batch.study import StudyError, read_yaml
 
 SYNTHETIC = "Synthetic data: phantom is drawn by this project, not photographed. No medical claim."
 
@@ -65,8 +67,8 @@ def run_plan(
         if is_done(study_folder, name) and not force:
             report.already.append(name)
             del waiting[name]
-    threads = max(1, (os.cpu_count() or 1) // slots)
-    progress = Progress(list(waiting.values()), study_folder, show)
+    threads = choose_threads(slots)
+    progress = Progress(list(waiting.values()), study_folder, show, slots)
     running: dict[Future[Outcome], PlannedRun] = {}
     while waiting or running:
         for run in list(waiting.values()):
@@ -95,6 +97,16 @@ def run_plan(
     return report
 
 
+def choose_threads(slots: int) -> int:
+    """CPU threads for each of `slots` runs at a time: OMP_NUM_THREADS if set, or a fair share.
+
+    More threads than cores is worse than slow: on the CPU, convolutions wait for one another in
+    busy loops. Another number of threads also sums in another order, which bf16 makes visible.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() else max(1, (os.cpu_count() or 1) // slots)
+
+
 def is_broken(name: str, report: Report) -> bool:
     """Whether a needed run has failed or was skipped."""
     outcome = report.outcomes.get(name)
@@ -117,7 +129,8 @@ def open_executor(
 
     Local by default: `jobs` processes. scheduler: the address of a running Dask scheduler. slurm:
     a YAML file with the keyword arguments of `dask_jobqueue.SLURMCluster`, which is started with
-    `jobs` workers and ended afterwards. Workers must see the same files.
+    `jobs` workers and ended afterwards. Workers must see the same files. Raises StudyError where
+    the scheduler does not answer or the file's arguments are not SLURMCluster's.
     """
     if scheduler is None and slurm is None:
         with ThreadPoolExecutor(jobs) as pool:
@@ -125,28 +138,34 @@ def open_executor(
         return
     from dask.distributed import Client
 
-    cluster: Any = scheduler
-    if slurm is not None:
-        cluster = start_slurm(slurm, jobs)
-    with Client(cluster) as client:
+    with ExitStack() as stack:
+        try:
+            cluster = scheduler if slurm is None else stack.enter_context(start_slurm(slurm, jobs))
+            client = stack.enter_context(Client(cluster))
+        except (OSError, TypeError, ValueError) as error:
+            asked = f"--slurm {slurm}" if slurm is not None else f"--scheduler {scheduler}"
+            raise StudyError([f"{asked}: {' '.join(str(error).split())}"]) from error
         if slurm is not None:
             began = time.time()
             client.wait_for_workers(1, timeout=3600)
             print(f"first Slurm worker after {time.time() - began:.0f} s")
         slots = max(1, sum(client.nthreads().values()), jobs if slurm is not None else 0)
-        try:
-            with client.get_executor(pure=False) as executor:
-                yield executor, slots
-        finally:
-            if slurm is not None:
-                cluster.close()
+        yield stack.enter_context(client.get_executor(pure=False)), slots
+
+
+def check_slurm(file: Path, *, submit: bool) -> None:
+    """StudyError where the file is missing or no mapping, or `submit` and there is no Slurm."""
+    if not isinstance(read_yaml(file), dict):
+        raise StudyError([f"{file}: expected the arguments of SLURMCluster as keys and values"])
+    if submit and shutil.which("sbatch") is None:
+        raise StudyError(
+            [f"--slurm {file}: no sbatch command here; call run_all.py on a login node"]
+        )
 
 
 def start_slurm(file: Path, jobs: int) -> Any:
     """Start a Slurm cluster of `jobs` workers from the keyword arguments in a YAML file."""
     from dask_jobqueue import SLURMCluster
-
-    from lib.batch.study import read_yaml
 
     cluster = SLURMCluster(**read_yaml(file))
     cluster.scale(jobs=jobs)

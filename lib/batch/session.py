@@ -17,6 +17,7 @@ def print_plan(
     study: Study, runs: list[PlannedRun], study_folder: Path, *, force: bool = False
 ) -> None:
     """Say what would run: each run, what it needs, and what is already done."""
+    runs = each_once(runs)
     speed = Speed.from_results(runs, study_folder)
     todo = [run for run in runs if force or not is_done(study_folder, run.name)]
     print(f"{study.name}: {study.title}")
@@ -32,6 +33,11 @@ def print_plan(
         f", about {seconds_in_words(seconds)} one at a time" if todo and None not in known else ""
     )
     print(f"{len(runs)} runs, {len(runs) - len(todo)} done, {len(todo)} to do{total}")
+
+
+def each_once(runs: list[PlannedRun]) -> list[PlannedRun]:
+    """The runs without those that a second experiment shares."""
+    return list({run.name: run for run in runs}.values())
 
 
 def run_study(
@@ -51,8 +57,7 @@ def run_study(
     Returns the exit status: 0 when every selected run is done, 1 when some failed.
     """
     began = time.time()
-    study_folder.mkdir(parents=True, exist_ok=True)
-    # Numbers stay whole while a study goes on: each run that ends is in the next summary.
+    selected = each_once(selected)
     with open_executor(jobs, scheduler, slurm) as (executor, slots):
         report = run_plan(selected, study.name, study_folder, executor, slots=slots, force=force)
     failed = {name: o for name, o in report.outcomes.items() if not o.ok}

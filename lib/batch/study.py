@@ -11,12 +11,14 @@ from typing import Any
 
 import yaml
 
-from lib.params import ParameterError, check_value, notebook_defaults, unknown
+from lib.params import PARAMETERS, ParameterError, check_value, notebook_defaults, unknown
 
 STUDY_KEYS = ("study", "title", "question", "defaults", "experiments")
 EXPERIMENT_KEYS = ("notebook", "set", "matrix", "cases")
 # Parameters that the runner gives itself: where things go is not for a params file to say.
 RUNNER_SETS = ("results", "study", "out")
+# `init: scratch` and `init: imagenet` mean weights, so no experiment can be called that.
+RESERVED = ("scratch", "imagenet")
 
 
 class StudyError(Exception):
@@ -28,17 +30,24 @@ class StudyError(Exception):
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """One notebook and the parameter sets it is run with.
+class Setting:
+    """One point of an experiment: the parameters named in the file, `defaults` included.
 
-    settings: each the parameters named in the file, defaults included; a notebook's own defaults
-    fill the rest. explicit: names set by this experiment itself rather than by `defaults`.
+    A notebook's own defaults fill the rest. explicit: names set by the experiment itself (or by
+    `--set`) rather than by `defaults`.
     """
+
+    values: dict[str, Any]
+    explicit: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One notebook and the parameter sets it is run with."""
 
     name: str
     notebook: str
-    settings: list[dict[str, Any]]
-    explicit: frozenset[str]
+    settings: list[Setting]
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,8 @@ class Loader(yaml.SafeLoader):
 
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
+    re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
 )
 
 
@@ -66,9 +75,13 @@ def unique_mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     """Build a mapping, refusing a key that stands twice."""
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, f"a key is no word, line {line}")
+        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *name`; what it brings may be replaced
+            continue
         key = loader.construct_object(key_node)
         if key in seen:
-            line = key_node.start_mark.line + 1
             raise yaml.constructor.ConstructorError(None, None, f"{key}: given twice, line {line}")
         seen.add(key)
     loader.flatten_mapping(node)
@@ -84,6 +97,8 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise StudyError([f"{path}: {error.strerror or error}"]) from None
+    except UnicodeDecodeError:
+        raise StudyError([f"{path}: not text in UTF-8"]) from None
     except yaml.YAMLError as error:
         what = " ".join(str(error).split())
         raise StudyError([f"{path}: not valid YAML: {what}"]) from None
@@ -93,8 +108,11 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Split `--set KEY=VALUE`; the value is read as YAML. Raises ParameterError without a `=`."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise ParameterError(f"{text}: expected KEY=VALUE")
-    return key.strip(), yaml.load(value, Loader)
+        raise ParameterError(f"--set {text}: expected KEY=VALUE")
+    try:
+        return key.strip(), yaml.load(value, Loader)
+    except yaml.YAMLError:
+        raise ParameterError(f"--set {text}: {value} is not valid YAML") from None
 
 
 def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
@@ -107,21 +125,26 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     if not isinstance(content, dict):
         raise StudyError([f"{path}: expected keys {', '.join(STUDY_KEYS)}"])
     mistakes = [
-        f"{path}: {unknown(str(k), list(STUDY_KEYS))}" for k in set(content) - set(STUDY_KEYS)
+        f"{path}: {unknown(str(k), list(STUDY_KEYS))}" for k in content if k not in STUDY_KEYS
     ]
     name = content.get("study")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         mistakes.append(f"{path}: study: expected a name of letters, digits, _ . -, found {name!r}")
     experiments = content.get("experiments")
     if not isinstance(experiments, dict) or not experiments:
-        raise StudyError([*mistakes, f"{path}: experiments: expected at least one"])
+        found = "none" if not experiments else repr(experiments)
+        text = (
+            f"{path}: experiments: expected at least one, as NAME: {{notebook: …}}, found {found}"
+        )
+        raise StudyError([*mistakes, text])
     reader = _Reader(path, content.get("defaults") or {}, dict(overrides or {}), mistakes)
-    found = [reader.experiment(str(key), value) for key, value in experiments.items()]
-    reader.check_used()
+    read = [reader.experiment(str(key), value) for key, value in experiments.items()]
+    if None not in read:  # a misspelt notebook takes nothing: that is its one mistake
+        reader.check_used()
     if reader.mistakes:
         raise StudyError(reader.mistakes)
     title = str(content.get("title") or name)
-    return Study(str(name), title, str(content.get("question") or ""), [e for e in found if e])
+    return Study(str(name), title, str(content.get("question") or ""), [e for e in read if e])
 
 
 class _Reader:
@@ -130,10 +153,16 @@ class _Reader:
     def __init__(
         self, path: Path, defaults: Any, overrides: dict[str, Any], mistakes: list[str]
     ) -> None:
-        self.path, self.mistakes, self.overrides = path, mistakes, overrides
-        self.defaults = self.mapping("defaults", defaults)
+        self.path, self.mistakes = path, mistakes
+        found = self.mapping("defaults", defaults)
+        self.defaults = self.check(f"{path}: defaults.", found, list(PARAMETERS))
+        self.overrides: dict[str, Any] = {}
+        for key, value in overrides.items():
+            experiment, dot, name = key.rpartition(".")
+            checked = self.check(f"--set {experiment}{dot}", {name: value}, list(PARAMETERS))
+            if checked:
+                self.overrides[key] = checked[name]
         self.used: set[str] = set()
-        self.names: set[str] = set()
 
     def mapping(self, where: str, value: Any) -> dict[str, Any]:
         """The mapping under a key, or an empty one and a mistake."""
@@ -144,18 +173,21 @@ class _Reader:
 
     def experiment(self, name: str, value: Any) -> Experiment | None:
         """One experiment, or None when its notebook is unknown."""
-        self.names.add(name)
         where = f"experiments.{name}"
         body = self.mapping(where, value)
-        for key in set(body) - set(EXPERIMENT_KEYS):
-            self.mistakes.append(f"{self.path}: {where}.{unknown(key, list(EXPERIMENT_KEYS))}")
-        notebook = str(body.get("notebook"))
+        if not isinstance(value, dict):
+            return None
+        for key in body:
+            if key not in EXPERIMENT_KEYS:
+                self.mistakes.append(f"{self.path}: {where}.{unknown(key, list(EXPERIMENT_KEYS))}")
+        if name in RESERVED:
+            self.mistakes.append(f"{self.path}: {where}: `init: {name}` means weights; rename it")
+        notebook = str(body.get("notebook", "notebook given"))
         try:
             known = notebook_defaults(notebook)
         except ParameterError as error:
             self.mistakes.append(f"{self.path}: {where}.{error}")
             return None
-        explicit: set[str] = set()
         forced = self.forced(name, known)
         fixed = self.mapping(f"{where}.set", body.get("set") or {})
         matrix = self.mapping(f"{where}.matrix", body.get("matrix") or {})
@@ -165,54 +197,54 @@ class _Reader:
             cases = [{}]
         for key, values in matrix.items():
             if not isinstance(values, list) or not values:
-                self.mistakes.append(f"{self.path}: {where}.matrix.{key}: expected a list")
-                matrix[key] = []
-        explicit |= {*fixed, *matrix, *forced, *itertools.chain.from_iterable(cases)}
+                text = f"expected a list of values, found {values!r} (one value goes under set)"
+                self.mistakes.append(f"{self.path}: {where}.matrix.{key}: {text}")
+        matrix = {k: v for k, v in matrix.items() if isinstance(v, list) and v}
         usable = {k: v for k, v in self.defaults.items() if k in known}
         self.used |= set(usable)
-        settings: list[dict[str, Any]] = []
+        settings: list[Setting] = []
         for case, *point in itertools.product(cases, *matrix.values()):
-            merged = {**usable, **fixed, **case, **dict(zip(matrix, point, strict=True)), **forced}
-            checked = self.check(where, known, merged)
-            if checked not in settings:
-                settings.append(checked)
-        return Experiment(name, notebook, settings, frozenset(explicit))
+            own = {**fixed, **case, **dict(zip(matrix, point, strict=True))}
+            own = {str(key): value for key, value in own.items() if key not in forced}
+            checked = self.check(f"{self.path}: {where}.", own, list(known)) | forced
+            setting = Setting({**usable, **checked}, frozenset(checked))
+            if setting not in settings:
+                settings.append(setting)
+        return Experiment(name, notebook, settings)
 
     def forced(self, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
         """The `--set` values that this experiment takes."""
         forced = {}
         for key, value in self.overrides.items():
             experiment, dot, parameter = key.rpartition(".")
-            if (not dot and key in known) or (dot and experiment == name):
-                forced[parameter] = value
+            if (not dot or experiment == name) and parameter in known:
+                # The one for this experiment alone wins, wherever it stands.
+                if dot or f"{name}.{parameter}" not in self.overrides:
+                    forced[parameter] = value
                 self.used.add(key)
         return forced
 
-    def check(self, where: str, known: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-        """Values in their proper types; each mistake is noted once."""
+    def check(self, where: str, values: dict[str, Any], known: list[str]) -> dict[str, Any]:
+        """The values that are right, in their proper types; each mistake is noted once."""
         clean = {}
         for key, value in values.items():
             try:
                 if key in RUNNER_SETS:
-                    raise ParameterError(f"{key}: set by the runner, not by a params file")
+                    raise ParameterError(f"{key}: chosen by run_all.py, not to be set")
                 if key not in known:
                     raise ParameterError(unknown(key, [k for k in known if k not in RUNNER_SETS]))
                 clean[key] = check_value(key, value)
             except ParameterError as error:
-                line = f"{self.path}: {where}.{error}"
+                line = f"{where}{error}"
                 if line not in self.mistakes:
                     self.mistakes.append(line)
         return clean
 
     def check_used(self) -> None:
-        """A default or an override that no notebook takes is a misspelling."""
-        for key, value in self.defaults.items():
+        """A default or an override that no experiment takes would change nothing unnoticed."""
+        for key in self.defaults:
             if key not in self.used:
                 self.mistakes.append(f"{self.path}: defaults.{key}: no experiment takes it")
-                continue
-            try:
-                check_value(key, value)
-            except ParameterError as error:
-                self.mistakes.append(f"{self.path}: defaults.{error}")
-        for key in set(self.overrides) - self.used:
-            self.mistakes.append(f"--set {key}: no experiment takes it")
+        for key in self.overrides:
+            if key not in self.used:
+                self.mistakes.append(f"--set {key}: no experiment takes it")

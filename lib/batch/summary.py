@@ -20,9 +20,12 @@ MEASURED = ["dataset", "size", "method", "augment", "encoder", "protocol", "labe
 
 
 def collect_rows(study_folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
-    """The rows in the metrics.json of the named runs, in their order; absent runs are left out."""
+    """The rows in the metrics.json of the named runs, in their order, each run once.
+
+    Runs that are not done are left out.
+    """
     rows: list[dict[str, Any]] = []
-    for name in names:
+    for name in dict.fromkeys(names):
         file = study_folder / "runs" / name / "metrics.json"
         if file.exists():
             rows += json.loads(file.read_text(encoding="utf-8"))["rows"]
@@ -54,6 +57,22 @@ def measurements(table: pd.DataFrame, metric: str = "auroc", split: str = "test"
     return rows.drop_duplicates(MEASURED)
 
 
+def several_encoders(rows: pd.DataFrame) -> bool:
+    """Whether a table must say which encoder a row is about."""
+    return len(set(rows["encoder"]) - {""}) > 1
+
+
+def hidden_runs(table: pd.DataFrame, metric: str = "auroc") -> list[str]:
+    """Runs whose numbers `measurements` leaves out although they are not repeats.
+
+    They differ from an earlier run in a parameter that is no column of summary.csv, such as the
+    temperature, and gave another value (by more than 0.001).
+    """
+    rows = table[(table["metric"] == metric) & (table["split"] == "test")]
+    first = rows.groupby(MEASURED)["value"].transform("first")
+    return list(dict.fromkeys(rows[(rows["value"] - first).abs() > 0.001]["run"]))
+
+
 def label_order(labels: Iterable[str]) -> list[str]:
     """Budgets from small to large, `all` last."""
     return sorted(set(labels), key=lambda w: (w == "all", int(w.split()[0]) if w != "all" else 0))
@@ -73,16 +92,18 @@ def headline(table: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
     """
     rows = measurements(table, metric)
     rows = rows[(rows["protocol"] == "probe") | (rows["method"] == "pixels")]
+    several = several_encoders(rows)
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in over_seeds(rows).to_dict("records"):
         spread = f" ± {row['std']:.3f}" if row["count"] > 1 else ""
         features = name_source(row["method"], row["augment"])
+        features += f", {row['encoder']}" if several and row["encoder"] else ""
         features += " (kNN)" if row["method"] == "pixels" else ""
         where = (f"{row['dataset']}, {row['size']} px", features)
         cells.setdefault(where, {})[row["labels"]] = f"{row['mean']:.3f}{spread}"
     order = label_order(rows["labels"])
-    result = pd.DataFrame.from_dict(cells, orient="index", columns=None).reindex(columns=order)
-    result.index = pd.MultiIndex.from_tuples(list(cells), names=["data set", "features"])
+    index = pd.MultiIndex.from_tuples(list(cells), names=["data set", "features"])
+    result = pd.DataFrame(list(cells.values()), index).reindex(columns=order)
     result.columns = pd.Index([name_labels(w) for w in order])
     return result.fillna("–").sort_index(level=0, sort_remaining=False)
 
@@ -105,21 +126,21 @@ def paired_gains(
 ) -> pd.DataFrame:
     """Differences ours − other seed by seed, with Student's t interval over the seeds.
 
-    ours, other: values of summary columns that choose the two sides, e.g. method and augment.
-    Columns: dataset, size, labels, seeds, mean, low, high.
+    ours, other: values of summary columns that choose the two sides, e.g. method and augment;
+    both with the same encoder. Columns: dataset, size, encoder, labels, seeds, mean, low, high.
     """
     rows = measurements(table, metric)
-    keys = ["dataset", "size", "labels", "fold", "seed"]
+    keys = ["dataset", "size", "encoder", "labels", "fold", "seed"]
     sides = [rows[(rows[list(s)] == pd.Series(s)).all(axis=1)] for s in (ours, other)]
     merged = sides[0].merge(sides[1], on=keys, suffixes=("", "_other"))
     gains = []
-    for (dataset, size), group in merged.groupby(["dataset", "size"], sort=False):
+    for (dataset, size, encoder), group in merged.groupby(keys[:3], sort=False):
         for labels in label_order(group["labels"]):
             pair = group[group["labels"] == labels]
             mean, low, high = mean_interval(list(pair["value"] - pair["value_other"]))
-            found = (dataset, size, labels, len(pair), mean, low, high)
+            found = (dataset, size, encoder, labels, len(pair), mean, low, high)
             gains.append(found)
-    columns = ["dataset", "size", "labels", "seeds", "mean", "low", "high"]
+    columns = ["dataset", "size", "encoder", "labels", "seeds", "mean", "low", "high"]
     return pd.DataFrame(gains, columns=columns)
 
 
@@ -140,19 +161,24 @@ def findings(table: pd.DataFrame, metric: str = "auroc") -> dict[str, list[str]]
     probes = probes[probes["protocol"] == "probe"]
     trained = probes[~probes["method"].isin(["random", "pixels"])]
     pairs = list(dict.fromkeys(zip(trained["method"], trained["augment"], strict=True)))
+    several = several_encoders(probes)
     said: dict[str, list[str]] = {}
+
+    def which(gain: Any) -> str:
+        return name_labels(str(gain.labels)) + (f", {gain.encoder}" if several else "")
+
     floor = {"method": "random", "protocol": "probe"}
     for method, augment in pairs:
         ours = {"method": method, "augment": augment, "protocol": "probe"}
         for gain in paired_gains(table, metric, ours, floor).itertuples():
             name = f"{name_source(method, augment)} over a random encoder, "
-            line = say_gain(gain, name + name_labels(str(gain.labels)))
+            line = say_gain(gain, name + which(gain))
             said.setdefault(f"{gain.dataset}, {gain.size} px", []).append(line)
     if ("simclr", "novel") in pairs and ("simclr", "natural") in pairs:
         sides = [
             {"method": "simclr", "augment": a, "protocol": "probe"} for a in ("novel", "natural")
         ]
         for gain in paired_gains(table, metric, *sides).itertuples():
-            line = say_gain(gain, f"novel over natural, {name_labels(str(gain.labels))}")
+            line = say_gain(gain, f"novel over natural, {which(gain)}")
             said.setdefault(f"{gain.dataset}, {gain.size} px", []).append(line)
     return said

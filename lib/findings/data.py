@@ -37,7 +37,7 @@ def say_data(data: DataSet) -> str:
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
     channels = "grey" if data.channels == 1 else "RGB"
     text = f"**{data.title}**: {sizes} images of {data.size} × {data.size} pixels, {channels}; "
-    text += f"{data.task}, {len(data.classes)} classes."
+    text += f"{data.task}, {len(data.classes)} classes." if data.classes else "no labels."
     if data.source:
         text += f" Source: {data.source}" + (f" ({data.licence})." if data.licence else ".")
     return "\n\n".join([text, *(f"- {note}" for note in data.notes)])
@@ -57,6 +57,9 @@ def say_imbalance(data: DataSet) -> str:
         return text + f"{share[least]:.2%}. Answering *no* throughout is right {1 - y.mean():.1%}."
     counts = np.bincount(y, minlength=len(data.classes))
     most, least = int(counts.argmax()), int(counts.argmin())
+    if counts[most] == counts[least]:
+        text = f"All {len(counts)} classes are equally large: guessing reaches an accuracy of "
+        return text + f"{1 / len(counts):.1%}."
     text = f"The largest class, {data.classes[most]}, has {counts[most] / n:.1%} of the training "
     text += "images: an accuracy of that much is what guessing reaches. "
     if counts[least] == 0:

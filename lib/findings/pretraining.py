@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from lib.monitor import QUERIES
 from lib.pretrain import Pretraining
 
 
@@ -25,17 +26,16 @@ def pretraining_table(result: Pretraining) -> pd.DataFrame:
 
 
 def say_pretraining(result: Pretraining, n_val: int) -> str:
-    """What the kNN monitor says of a pretraining. n_val: images it was measured on."""
+    """What the kNN monitor says of a pretraining. n_val: images in the split."""
     if result.auroc is None or result.auroc_before is None:
         return "Without labels there is no monitor: the encoder of the last epoch was kept."
-    gain = result.auroc - result.auroc_before
+    n_val = min(n_val, QUERIES)  # the monitor looks at no more of a large split
+    gain, error = result.auroc - result.auroc_before, result.auroc_error or 0.5 / n_val**0.5
     text = f"On {n_val:,} validation images the kNN AUROC went from {result.auroc_before:.3f} "
     text += f"(untrained) to {result.auroc:.3f} (epoch {result.selected} of {len(result.history)})"
-    # A rule of thumb: the standard error of an AUROC near 0.8 is about 0.5/√n (0.055 for 78
-    # images by the formula of Hanley & McNeil 1982), and the epoch was chosen by this very number,
-    # so a gain below two of these is no evidence of learning.
-    if gain > 1.0 / n_val**0.5:
+    text += f", each with a standard error of about {error:.3f}"
+    if gain > 2 * error:
         return f"{text}: a gain of {gain:.3f}, more than validation noise explains."
-    if gain < -1.0 / n_val**0.5:
+    if gain < -2 * error:
         return f"{text}: {-gain:.3f} *lower* than before training. Pretraining did harm here."
     return f"{text}: no clear difference, given so few validation images."

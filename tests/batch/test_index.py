@@ -1,0 +1,140 @@
+"""index.html: complete in itself, with a link to every report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+
+from lib.batch.execute import Outcome
+from lib.batch.index import plot_study, write_index
+from lib.batch.plan import PlannedRun
+from lib.batch.study import Study
+from lib.batch.summary import write_summary
+from lib.identity import RANDOM
+
+STUDY = Study("tiny", "Cells & <more>", "Is 1 < 2?")
+
+
+def planned(name: str, dataset: str = "cells") -> PlannedRun:
+    params = {"dataset": dataset}
+    return PlannedRun(name, name.partition("-")[0], "02_probe", params, (), 0.0, RANDOM)
+
+
+def make_page(
+    lab: Any,
+    runs: list[PlannedRun],
+    failed: dict[str, Outcome] | None = None,
+    skipped: dict[str, str] | None = None,
+) -> BeautifulSoup:
+    folder: Path = lab.results / "tiny"
+    write_summary(folder, [run.name for run in runs])
+    path = write_index(STUDY, runs, folder, failed or {}, skipped or {})
+    assert path == folder / "index.html"
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def probed(lab: Any) -> list[PlannedRun]:
+    """Two finished probes with their floors."""
+    for seed in (0, 1):
+        rows = [
+            lab.row(seed=seed, run=f"probe-{seed}", labels=labels, **columns)
+            for labels in ("100", "all")
+            for columns in (
+                {"value": 0.8 + 0.01 * seed},
+                {"value": 0.7, "method": "random", "augment": ""},
+                {"value": 0.6, "method": "pixels", "augment": "", "encoder": "", "protocol": "knn"},
+            )
+        ]
+        lab.finish(f"probe-{seed}", rows)
+    return [planned("probe-0"), planned("probe-1")]
+
+
+def test_the_page_needs_nothing_from_elsewhere(lab: Any) -> None:
+    soup = make_page(lab, probed(lab))
+    assert not re.search(r"(https?:)?//", re.sub(r"base64,[\w+/=]+", "", str(soup)))
+    assert not soup.find_all(["script", "link", "iframe", "object"])
+    for tag in soup.find_all(src=True):
+        assert tag["src"].startswith("data:image/png;base64,")
+        assert tag["alt"]
+    assert soup.find_all("img")
+    assert "url(" not in "".join(style.text for style in soup.find_all("style"))
+
+
+def test_every_report_is_linked(lab: Any) -> None:
+    soup = make_page(lab, [*probed(lab), planned("probe-2")])
+    links = [a["href"] for a in soup.find_all("a")]
+    assert links == ["runs/probe-0/report.html", "runs/probe-1/report.html"]
+    assert all((lab.results / "tiny" / link).exists() for link in links)
+    assert "probe-2" in soup.text
+    assert "not done" in soup.text
+    assert "done & dusted" in soup.text
+
+
+def test_title_question_numbers_and_findings_show(lab: Any) -> None:
+    soup = make_page(lab, probed(lab))
+    assert soup.title is not None
+    assert "Cells & <more>" in soup.title.text
+    assert "Is 1 < 2?" in soup.text
+    for text in ("0.805 ± 0.007", "over seeds 0, 1", "SimCLR, novel over a random encoder, 100"):
+        assert text in soup.text
+    assert "Not in this section" not in soup.text
+
+
+def test_runs_that_the_table_cannot_tell_apart_are_named(lab: Any) -> None:
+    lab.finish("probe-0", [lab.row(run="probe-0", value=0.8)])
+    lab.finish("probe-1", [lab.row(run="probe-1", value=0.9)])
+    soup = make_page(lab, [planned("probe-0"), planned("probe-1")])
+    assert "Not in this section: 1 run(s)" in soup.text
+
+
+def test_without_probes_there_are_only_runs(lab: Any) -> None:
+    lab.finish("data-a")
+    soup = make_page(lab, [planned("data-a")])
+    assert not soup.find_all("img")
+    assert [h.text for h in soup.find_all("h2")] == ["Runs"]
+
+
+def test_failures_come_first_with_cell_error_and_report(lab: Any) -> None:
+    report = lab.results / "tiny" / "work" / "probe-0" / "report.html"
+    failed = {
+        "probe-0": Outcome("probe-0", False, 1.0, str(report), 7, "ValueError: <b> & c"),
+        "probe-1": Outcome("probe-1", False, 0.0, "", None, "worker: gone"),
+    }
+    runs = [planned("probe-0"), planned("probe-1"), planned("probe-2")]
+    soup = make_page(lab, runs, failed, {"probe-2": "needs probe-0"})
+    assert [h.text for h in soup.find_all("h2")] == ["Not done", "Runs"]
+    items = [item.text for item in soup.select("ul.failed li")]
+    assert items == [
+        "probe-0: cell 7: ValueError: <b> & c (report)",
+        "probe-1: worker: gone",
+        "probe-2: skipped, needs probe-0",
+    ]
+    assert [a["href"] for a in soup.find_all("a")] == ["work/probe-0/report.html"]
+
+
+@pytest.mark.parametrize(("datasets", "banner"), [(["phantom", "cells"], True), (["cells"], False)])
+def test_synthetic_data_are_labelled(lab: Any, datasets: list[str], banner: bool) -> None:
+    soup = make_page(lab, [planned(f"data-{d}", d) for d in datasets])
+    assert ("Synthetic data" in soup.text) == banner
+
+
+def test_the_figure_has_a_panel_for_each_data_set_and_a_line_for_each_features(lab: Any) -> None:
+    rows = [
+        lab.row(dataset=dataset, seed=seed, labels=labels, method=method, augment=augment)
+        for dataset in "abcd"
+        for seed in (0, 1)
+        for labels in ("all", "100")
+        for method, augment in (("simclr", "novel"), ("simclr", "natural"), ("random", ""))
+    ]
+    figure = plot_study(lab.summary(rows))
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title() for axes in panels] == [f"{d}, 28 px" for d in "abcd"]
+    assert [t.get_text() for t in panels[0].get_xticklabels()] == ["100", "all"]
+    assert all(len(axes.containers) == 3 for axes in panels)
+    [legend] = figure.legends
+    words = [text.get_text() for text in legend.get_texts()]
+    assert words == ["SimCLR, novel", "SimCLR, natural", "random encoder"]

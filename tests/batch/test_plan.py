@@ -1,0 +1,289 @@
+"""Plans: which runs, in which order, under which names, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib import identity
+from lib.batch.plan import PlannedRun, plan_study, select
+from lib.batch.study import StudyError, read_study
+from lib.params import notebook_defaults
+
+PRETRAIN = "  pretrain: {notebook: 01_pretrain, matrix: {seed: [0, 1]}}\n"
+
+
+def plan(lab: Any, experiments: str, *, results: Path | None = None, **more: Any) -> Any:
+    """The runs of a study with these experiments."""
+    extra = "".join(f"{key}: {value}\n" for key, value in more.items())
+    path = lab.write(f"study: tiny\n{extra}experiments:\n{experiments}")
+    return plan_study(read_study(path), path, results or lab.results)
+
+
+def refusal(lab: Any, experiments: str, **more: Any) -> list[str]:
+    """The lines a plan is refused with, less the path that each begins with."""
+    before = lab.files()
+    with pytest.raises(StudyError) as caught:
+        plan(lab, experiments, **more)
+    assert lab.files() <= before | {"study.yaml"}
+    start = f"{lab.folder / 'study.yaml'}: "
+    assert all(line.startswith(start) for line in caught.value.mistakes)
+    return [line.removeprefix(start) for line in caught.value.mistakes]
+
+
+def test_each_run_comes_after_what_it_needs(lab: Any, chain: Path) -> None:
+    runs = plan_study(read_study(chain), chain, lab.results)
+    assert [r.experiment for r in runs] == ["data", "pretrain", "pretrain", "probe", "probe"]
+    seen: set[str] = set()
+    for run in runs:
+        assert set(run.needs) <= seen
+        seen.add(run.name)
+    assert len(seen) == 5
+
+
+def test_a_probe_takes_data_and_seed_from_its_pretraining(lab: Any) -> None:
+    a, b = lab.npz("a.npz"), lab.npz("b.npz", seed=1)
+    runs = plan(
+        lab,
+        f"""
+  probe: {{notebook: 02_probe, set: {{init: pretrain}}}}
+  pretrain:
+    notebook: 01_pretrain
+    set: {{split_seed: 5, size: 32, augment: simple, epochs: 3}}
+    cases: [{{dataset: "{a}", seed: 3}}, {{dataset: "{b}", seed: 4}}]
+""",
+        defaults="{dataset: phantom, seed: 9}",
+    )
+    pretrainings, probes = runs[:2], runs[2:]
+    for encoder, probe, data, seed in zip(pretrainings, probes, (a, b), (3, 4), strict=True):
+        assert probe.needs == (encoder.name,)
+        assert probe.params["init"] == encoder.name
+        assert (probe.params["dataset"], probe.params["seed"]) == (data, seed)
+        assert (probe.params["size"], probe.params["split_seed"]) == (32, 5)
+        assert (probe.origin.method, probe.origin.augment) == ("simclr", "simple")
+        assert encoder.work == 12 * 3 * (32 / 28) ** 2
+        assert probe.work == 0
+
+
+def test_what_a_probe_sets_itself_is_not_inherited(lab: Any) -> None:
+    data = lab.npz()
+    probe = (
+        f'  probe: {{notebook: 02_probe, set: {{init: pretrain, seed: 8, dataset: "{data}"}}}}\n'
+    )
+    runs = plan(lab, PRETRAIN + probe)
+    assert [(r.params["dataset"], r.params["seed"]) for r in runs[2:]] == [(data, 8)] * 2
+
+
+def test_a_case_that_names_its_data_does_not_stop_another_from_inheriting(lab: Any) -> None:
+    data = lab.npz()
+    runs = plan(
+        lab,
+        f"""
+  pretrain: {{notebook: 01_pretrain, set: {{dataset: "{data}"}}}}
+  probe:
+    notebook: 02_probe
+    cases: [{{init: pretrain}}, {{init: scratch, dataset: phantom}}]
+""",
+    )
+    assert [r.params["dataset"] for r in runs] == [data, data, "phantom"]
+    assert [r.needs for r in runs] == [(), (runs[0].name,), ()]
+
+
+def test_runs_use_the_defaults_of_their_notebook(lab: Any) -> None:
+    [run] = plan(lab, "  probe: {notebook: 02_probe, set: {labels: [10, all]}}\n")
+    assert run.params["labels"] == "10,all"
+    assert set(run.params) == set(notebook_defaults("02_probe"))
+    assert run.params["knn_k"] == notebook_defaults("02_probe")["knn_k"]
+    assert (run.params["init"], run.origin, run.needs) == ("scratch", identity.RANDOM, ())
+
+
+def test_the_same_run_twice_is_one_run(lab: Any) -> None:
+    twice = "  pretrain: {notebook: 01_pretrain, cases: [{}, {seed: 0}, {device: cpu}]}\n"
+    assert len(plan(lab, twice)) == 1
+
+
+def test_a_run_shared_by_two_experiments_has_one_name(lab: Any) -> None:
+    shared = PRETRAIN + "  again: {notebook: 01_pretrain}\n"
+    probes = "  probe: {notebook: 02_probe, set: {init: again}}\n"
+    runs = plan(lab, shared + probes)
+    assert runs[0].name == runs[2].name
+    assert runs[3].needs == (runs[0].name,)
+    assert {r.name for r in select(runs, "again")} == {runs[0].name}
+
+
+@pytest.mark.parametrize(
+    ("experiments", "line"),
+    [
+        (
+            "  a: {notebook: 00_data, set: {dataset: bloodmist}}\n",
+            "experiments.a.dataset: bloodmist is unknown; did you mean bloodmnist",
+        ),
+        (
+            "  a: {notebook: 00_data, set: {dataset: 'csv:no/labels.csv'}}\n",
+            "experiments.a.dataset: ",
+        ),
+        ("  a: {notebook: 00_data, set: {dataset: 'npz:no.npz'}}\n", "experiments.a.dataset: "),
+        ("  a: {notebook: 00_data, set: {dataset: 'folder:no'}}\n", "experiments.a.dataset: "),
+        ("  a: {notebook: 00_data, set: {dataset: phantom, size: 8}}\n", "experiments.a.size: 8"),
+        (
+            "  a: {notebook: 02_probe, set: {init: pretrian}}\n",
+            "experiments.a.init: no encoder pretrian: neither a file nor a run under",
+        ),
+        (
+            "  a: {notebook: 00_data}\n  b: {notebook: 02_probe, set: {init: a}}\n",
+            "experiments.b.init: a runs 00_data, which makes no encoder",
+        ),
+        (
+            "  a: {notebook: 01_pretrain, set: {init: b}}\n"
+            "  b: {notebook: 01_pretrain, set: {init: a}}\n"
+            "  c: {notebook: 02_probe, set: {init: a}}\n",
+            "experiments.a.init: b; b.init: a: a circle",
+        ),
+        ("  a: {notebook: 01_pretrain, set: {init: a}}\n", "experiments.a.init: a: a circle"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(lab: Any, experiments: str, line: str) -> None:
+    [found] = refusal(lab, experiments)
+    assert found.startswith(line)
+
+
+def test_a_missing_file_is_named(lab: Any) -> None:
+    [found] = refusal(lab, "  a: {notebook: 00_data, set: {dataset: 'csv:no/labels.csv'}}\n")
+    assert "no/labels.csv: no such file" in found
+
+
+def test_every_data_set_and_encoder_that_is_missing_is_told(lab: Any) -> None:
+    experiments = """
+  a: {notebook: 00_data, matrix: {dataset: [bloodmist, phantom, breastmist]}}
+  b: {notebook: 02_probe, set: {init: nowhere}}
+"""
+    lines = refusal(lab, experiments)
+    assert [line.partition(": ")[0] for line in lines] == [
+        "experiments.a.dataset",
+        "experiments.a.dataset",
+        "experiments.b.init",
+    ]
+
+
+def test_a_broken_csv_or_encoder_is_refused(lab: Any) -> None:
+    table = lab.write("picture,class\na.png,1\n", "labels.csv")
+    broken = lab.write("not tensors", "encoder.safetensors")
+    experiments = f"""
+  a: {{notebook: 00_data, set: {{dataset: "csv:{table}"}}}}
+  b: {{notebook: 02_probe, set: {{init: "{broken}"}}}}
+"""
+    first, second = refusal(lab, experiments)
+    assert str(table) in first
+    assert second.startswith(f"experiments.b.init: {broken}: not a safetensors file")
+
+
+def test_no_trace_of_a_run_is_enough_for_an_encoder(lab: Any) -> None:
+    for name in ("pretrain-a-s0-11111111", "pretrain-a-s1-22222222"):
+        folder = lab.results / "other" / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "encoder.safetensors").write_bytes(b"")
+    [found] = refusal(lab, "  b: {notebook: 02_probe, set: {init: pretrain-a}}\n")
+    assert "fits several runs: pretrain-a-s0-11111111, pretrain-a-s1-22222222" in found
+
+
+# Names
+
+
+def name_of(lab: Any, dataset: str = "phantom", **params: Any) -> str:
+    body = ", ".join(f"{k}: {v}" for k, v in {"dataset": f'"{dataset}"', **params}.items())
+    [run] = plan(lab, f"  a: {{notebook: 01_pretrain, set: {{{body}}}}}\n")
+    return str(run.name)
+
+
+def test_names_read_well_and_end_in_a_hash(lab: Any) -> None:
+    name, _, mark = name_of(lab).rpartition("-")
+    assert name == "pretrain-phantom-simclr-novel-s0"
+    assert len(mark) == 8
+    assert int(mark, 16) >= 0
+    assert name_of(lab, size=32, seed=2).startswith("pretrain-phantom-32px-simclr-novel-s2-")
+    assert name_of(lab, lab.npz("My Cells.npz")).startswith("pretrain-npz-my-cells-simclr-")
+
+
+def test_a_name_changes_with_each_parameter_that_counts(lab: Any) -> None:
+    changed: list[dict[str, Any]] = [
+        {"temperature": 0.31}, {"epochs": 41}, {"lr": 2e-7}, {"seed": 11}, {"stem": "imagenet"},
+        {"augment": "greyscale"}, {"size": 33}, {"precision": "bf16"}, {"split_seed": 11},
+    ]  # fmt: skip
+    names = [name_of(lab), *(name_of(lab, **params) for params in changed)]
+    assert len(set(names)) == len(names)
+
+
+def test_a_name_does_not_change_with_where_it_runs(lab: Any) -> None:
+    assert name_of(lab) == name_of(lab, device="cpu") == name_of(lab, data_root="elsewhere")
+
+
+def test_a_name_changes_with_the_data_and_not_with_their_place(lab: Any) -> None:
+    one = name_of(lab, lab.npz("cells.npz"))
+    (lab.folder / "moved").mkdir()
+    assert name_of(lab, lab.npz("moved/cells.npz")) == one
+    (lab.folder / "other").mkdir()
+    assert name_of(lab, lab.npz("other/cells.npz", seed=1)) != one
+
+
+def test_a_name_changes_with_the_code(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = name_of(lab)
+    monkeypatch.setattr(identity, "code_fingerprint", lambda notebook: "other")
+    assert name_of(lab) != one
+
+
+def test_a_name_belongs_to_no_study_and_no_results_folder(lab: Any) -> None:
+    experiments = PRETRAIN + "  probe: {notebook: 02_probe, set: {init: pretrain}}\n"
+    names = [r.name for r in plan(lab, experiments)]
+    path = lab.write(f"study: another\nexperiments:\n{experiments}", "another.yaml")
+    other = plan_study(read_study(path), path, lab.folder / "elsewhere")
+    assert [r.name for r in other] == names
+
+
+def test_a_relative_path_is_found_from_the_current_folder(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = name_of(lab, lab.npz("cells.npz"))
+    monkeypatch.chdir(lab.folder)
+    assert name_of(lab, "npz:cells.npz") == whole
+
+
+def test_an_encoder_of_an_earlier_run_counts_by_its_run(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named by experiment, run, beginning of a run, folder or file, it is the same probe."""
+    [encoder, probe] = plan(
+        lab,
+        "  pretrain: {notebook: 01_pretrain}\n"
+        "  probe: {notebook: 02_probe, set: {init: pretrain}}\n",
+    )
+    folder = lab.results / "other" / "runs" / encoder.name
+    folder.mkdir(parents=True)
+    file = folder / "encoder.safetensors"
+    file.write_bytes(b"")
+    used = {"run": encoder.name, "method": "simclr", "augment": "novel"}
+    monkeypatch.setattr("lib.weights.read_header", lambda path: {"parameters": used})
+    for init in (encoder.name, encoder.name[:-3], folder, file):
+        [again] = plan(lab, f"  probe: {{notebook: 02_probe, set: {{init: '{init}'}}}}\n")
+        assert again.name == probe.name
+        assert again.params["init"] == str(file)
+        assert again.needs == ()
+
+
+# Selection
+
+
+def names(runs: list[PlannedRun]) -> list[str]:
+    return [f"{r.experiment}{r.params['seed']}" for r in runs]
+
+
+def test_only_takes_what_fits_and_what_it_needs(lab: Any, chain: Path) -> None:
+    runs = plan_study(read_study(chain), chain, lab.results)
+    assert select(runs, None) == runs
+    assert names(select(runs, "probe")) == ["pretrain0", "pretrain1", "probe0", "probe1"]
+    assert names(select(runs, "pre*")) == ["pretrain0", "pretrain1"]
+    assert names(select(runs, "probe*-s1-*")) == ["pretrain1", "probe1"]
+    assert names(select(runs, "data")) == ["data0"]
+    assert names(select(runs, runs[-1].name)) == ["pretrain1", "probe1"]
+    assert select(runs, "finetune") == []

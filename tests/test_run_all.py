@@ -1,0 +1,171 @@
+"""run_all.py from the command line: real notebooks on tiny data, and what it leaves on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lib.run import COLUMNS
+from lib.weights import load_encoder
+from tests.conftest import ROOT
+from tests.test_notebooks import execute
+from tests.tiny import write_npz
+
+STUDY = """
+study: tiny
+title: A tiny study
+question: Does the whole chain work?
+defaults: {{dataset: "npz:{data}", device: cpu}}
+experiments:
+  probe:
+    notebook: 02_probe
+    set: {{init: pretrain, labels: [12, all], bootstrap: 100}}
+  pretrain:
+    notebook: 01_pretrain
+    set: {{epochs: 1, batch_size: 16, knn_every: 1, knn_k: 5, stem: strided}}
+    matrix: {{augment: [natural], seed: [0]}}
+"""
+
+
+def run_all(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "run_all.py"), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A params file, the results it gave, and what was printed."""
+    folder = tmp_path_factory.mktemp("study")
+    params = folder / "tiny.yaml"
+    data = write_npz(folder / "tiny.npz", "multi-class")
+    params.write_text(STUDY.format(data=data), encoding="utf-8")
+    done = run_all(params, "--results", folder / "results")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return params, folder / "results", done.stdout
+
+
+def run_folder(results: Path, kind: str) -> Path:
+    (folder,) = (results / "tiny" / "runs").glob(f"{kind}-*")
+    return folder
+
+
+def test_leaves_the_files_of_the_contract(study: tuple[Path, Path, str]) -> None:
+    _, results, printed = study
+    assert f"report: {results / 'tiny' / 'index.html'}" in printed
+    summary = pd.read_csv(results / "tiny" / "summary.csv")
+    assert list(summary.columns) == list(COLUMNS)
+    assert {"loss", "auroc", "accuracy"} <= set(summary["metric"])
+    for kind, files in {
+        "pretrain": ["encoder.safetensors", "history.csv"],
+        "probe": ["predictions.csv"],
+    }.items():
+        folder = run_folder(results, kind)
+        assert re.fullmatch(rf"{kind}-npz-tiny-simclr-natural-s0-[0-9a-f]{{8}}", folder.name)
+        for name in ["params.yaml", "report.html", "notebook.ipynb", "metrics.json", *files]:
+            assert (folder / name).stat().st_size > 0, name
+        assert json.loads((folder / "metrics.json").read_text())["run"] == folder.name
+    # Checkpoints and scratch files are gone, and nothing was left half made.
+    assert not list((results / "tiny" / "work").iterdir())
+    assert not list((results / "tiny").rglob("*.ckpt"))
+
+
+def test_pages_need_no_network_and_name_no_folder_of_this_machine(
+    study: tuple[Path, Path, str],
+) -> None:
+    _, results, _ = study
+    pages = list((results / "tiny").rglob("*.html"))
+    assert len(pages) == 3
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"<(script|link|iframe)\b", text)
+        assert not re.search(r"src=[\"'](?!data:)", text)
+        assert "data:image/png;base64," in text
+        assert str(results) not in text
+        assert str(ROOT) not in text
+    notebook = run_folder(results, "probe") / "notebook.ipynb"
+    assert str(results.parent) not in notebook.read_text(encoding="utf-8")
+
+
+def test_the_encoder_loads_in_one_call(study: tuple[Path, Path, str]) -> None:
+    _, results, _ = study
+    encoder, header = load_encoder(run_folder(results, "pretrain"))
+    assert encoder.feature_dim == 512
+    assert header["parameters"]["augment"] == "natural"
+    assert header["parameters"]["run"] == run_folder(results, "pretrain").name
+
+
+def test_what_is_done_is_not_done_again(study: tuple[Path, Path, str]) -> None:
+    params, results, _ = study
+    before = {p: p.stat().st_mtime_ns for p in (results / "tiny" / "runs").rglob("*")}
+    plan = run_all(params, "--results", results, "--dry-run")
+    assert "2 runs, 2 done, 0 to do" in plan.stdout
+    done = run_all(params, "--results", results)
+    assert done.returncode == 0
+    assert "2 already done" in done.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in (results / "tiny" / "runs").rglob("*")}
+
+
+def test_papermill_by_hand_gives_the_same_numbers(
+    study: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    params, results, _ = study
+    data = f"npz:{params.parent / 'tiny.npz'}"
+    quick = {"epochs": 1, "batch_size": 16, "knn_every": 1, "knn_k": 5, "stem": "strided"}
+    trained = execute(
+        "01_pretrain",
+        tmp_path / "a",
+        tmp_path,
+        dataset=data,
+        device="cpu",
+        augment="natural",
+        **quick,
+    )
+    probe = {"labels": "12,all", "bootstrap": 100, "device": "cpu", "dataset": data}
+    encoder = tmp_path / "a" / "encoder.safetensors"
+    probed = execute("02_probe", tmp_path / "b", tmp_path, init=encoder, **probe)
+    for mine, kind in ((trained, "pretrain"), (probed, "probe")):
+        theirs = json.loads((run_folder(results, kind) / "metrics.json").read_text())
+        # The same parameters, data and code are the same run, wherever they ran.
+        assert mine["run"] == theirs["run"]
+        timings = {"seconds", "images_per_second"}
+        for a, b in zip(mine["rows"], theirs["rows"], strict=True):
+            assert a["metric"] == b["metric"]
+            if a["metric"] not in timings:
+                assert a["value"] == pytest.approx(b["value"], abs=1e-6), a["metric"]
+
+
+def test_a_failed_run_is_named_with_its_cell_and_report(tmp_path: Path) -> None:
+    data = write_npz(tmp_path / "tiny.npz", "multi-class")
+    params = tmp_path / "tiny.yaml"
+    params.write_text(STUDY.format(data=data), encoding="utf-8")
+    # Seven images a class cannot be decided on by a batch that needs more memory than there is.
+    done = run_all(
+        params, "--results", tmp_path / "r", "--set", "pretrain.projection_dim=1000000000000"
+    )
+    assert done.returncode == 1, done.stdout
+    assert re.search(r"failed +pretrain-npz-tiny.*: cell \d+: \w*Error", done.stdout)
+    assert re.search(r"skipped +probe-npz-tiny.*: needs pretrain-npz-tiny", done.stdout)
+    report = re.search(r"see (\S+report\.html)", done.stdout)
+    assert report is not None
+    assert "Traceback" in Path(report.group(1)).read_text(encoding="utf-8")
+    assert not (tmp_path / "r" / "tiny" / "runs").exists()
+
+
+def test_refused_before_anything_is_written(tmp_path: Path) -> None:
+    params = tmp_path / "bad.yaml"
+    params.write_text(STUDY.format(data="missing.npz").replace("epochs", "epoch"), encoding="utf-8")
+    done = run_all(params, "--results", tmp_path / "r")
+    assert done.returncode == 2
+    assert "epoch: unknown key (did you mean epochs?)" in done.stderr
+    assert str(params) in done.stderr
+    assert not (tmp_path / "r").exists()
