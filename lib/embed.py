@@ -28,6 +28,8 @@ def embed_images(
     depend on its neighbours in the batch) and gives every module its own mode back afterwards.
     """
     store = images if isinstance(images, ImageStore) else ImageStore(images, device)
+    if len(store) == 0:
+        return np.zeros((0, int(getattr(encoder, "feature_dim", 0))), np.float32)
     modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()
     try:

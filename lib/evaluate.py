@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,17 +55,33 @@ def label_budgets(
     """
     y = labels_of(data, "train")
     if per_class:
-        chosen = choose_labels(y, per_class=per_class, seed=seed)
+        chosen = choose_labels(y, per_class=per_class, seed=seed, classes=data.classes)
         return [Budget(f"{per_class} per class", chosen)], [n for n in [chosen.note] if n]
     budgets, notes = [], []
     for word in labels.split(","):
         if word != "all" and int(word) > len(y):
             notes.append(f"{word} labels: left out, {data.title} has {len(y):,} training images.")
             continue
-        chosen = choose_labels(y, "all" if word == "all" else int(word), seed=seed)
+        count: int | Literal["all"] = "all" if word == "all" else int(word)
+        chosen = choose_labels(y, count, seed=seed, classes=data.classes)
         budgets.append(Budget(word, chosen))
         notes += [chosen.note] if chosen.note else []
+    if not budgets:
+        raise DataError(
+            f"labels: {labels}; {data.title} has {len(y):,} training images; give fewer, or all"
+        )
+    absent = missing_classes(data, "val")
+    if absent:
+        notes.append(f"Validation images of {', '.join(absent)} are missing: no validation AUROC.")
     return budgets, notes
+
+
+def missing_classes(data: DataSet, name: str) -> list[str]:
+    """Classes without any image in a split (multi-label: or with every image)."""
+    y = labels_of(data, name)
+    member = y == 1 if data.task == "multi-label" else y[:, None] == np.arange(len(data.classes))
+    share = member.mean(axis=0)
+    return [str(c) for c, s in zip(data.classes, share, strict=True) if s in (0.0, 1.0)]
 
 
 def probe_features(
@@ -82,10 +98,13 @@ def probe_features(
 
     features: method → split → float32 [N, D]; `pixels` gets kNN only. augment: of the pretrained
     sources. The regularisation is chosen on the validation split; the test split is scored once.
+    A test split that lacks a class raises ValueError with its name, since its AUROC is undefined;
+    a validation split that does is used for choosing, but gets no rows of its own.
     Intervals are for the test split: 95%, over images, or over groups where there are any.
     """
     results = []
     n_classes = len(data.classes)
+    splits = ["test"] if missing_classes(data, "val") else ["val", "test"]
     for source, h in features.items():
         for budget in budgets:
             rows = budget.chosen.indices
@@ -105,7 +124,7 @@ def probe_features(
             ).numpy()
             for protocol, score in scorers.items():
                 key = {"method": source, "protocol": protocol, "labels": budget.name}
-                for split in ("val", "test"):
+                for split in splits:
                     predictions = predict_split(data, split, score(h[split]), key)
                     made = augment if source not in (PIXELS, "random") else ""
                     n = bootstrap if split == "test" else 0

@@ -53,6 +53,8 @@ def displayed_figure() -> type[Figure]:
     class DisplayedFigure(Figure):
         def _repr_png_(self) -> bytes:
             buffer = io.BytesIO()
+            # One pass of the layout leaves labels beside images a few pixels outside.
+            self.draw_without_rendering()
             self.savefig(buffer, format="png", dpi=self.dpi)
             return buffer.getvalue()
 

@@ -21,6 +21,8 @@ PRESENTATION = (
     "lib.figures", "lib.findings", "lib.preview", "lib.render", "lib.page",
     "lib.run", "lib.identity", "lib.files", "lib.params",
 )  # fmt: skip
+# Of these, what lies behind them counts all the same: the data, and the augmentations on show.
+PASSED_THROUGH = ("lib.run", "lib.preview")
 
 
 @dataclass(frozen=True)
@@ -101,17 +103,19 @@ def code_fingerprint(notebook: str, folder: Path = NOTEBOOKS) -> str:
     )
     tree = ast.parse(source)
     parts = {notebook: without_docstrings(ast.parse(source))}
-    queue = sorted(imported_modules(tree))
+    queue, seen = sorted(imported_modules(tree)), {"lib"}
     while queue:
         name = queue.pop()
         path = module_file(name)
-        if path is None or name in parts or is_presentation(name) or name == "lib":
+        if path is None or name in seen or (is_presentation(name) and name not in PASSED_THROUGH):
             continue
+        seen.add(name)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         queue += sorted(imported_modules(tree))
         # `lib.data.phantom` also executes `lib/data/__init__.py`.
         queue += [name.rsplit(".", 1)[0]]
-        parts[name] = without_docstrings(tree)
+        if not is_presentation(name):
+            parts[name] = without_docstrings(tree)
     return digest(parts)
 
 

@@ -38,19 +38,20 @@ class KnnMonitor:
 
     @classmethod
     def of(cls, data: DataSet, k: int, device: str, precision: str, seed: int) -> KnnMonitor | None:
-        """A monitor on seeded samples of a data set's splits; None where it has no labels."""
+        """A monitor on seeded samples of a data set's splits.
+
+        None without labels, or where all validation images have the same.
+        """
         train, val = data.splits["train"], data.splits["val"]
         if train.y is None or val.y is None or len(val) == 0:
             return None
         rng = np.random.default_rng([seed, 41])
         a = np.sort(rng.permutation(len(train))[:BANK])
         b = np.sort(rng.permutation(len(val))[:QUERIES])
-        stores = ImageStore(train.images[a], device), ImageStore(val.images[b], device)
-        k = min(k, len(a))
-        n_classes = len(data.classes)
-        return cls(
-            stores[0], train.y[a], stores[1], val.y[b], data.task, n_classes, k, device, precision
-        )
+        bank, queries = ImageStore(train.images[a], device), ImageStore(val.images[b], device)
+        kind, k = (data.task, len(data.classes)), min(k, len(a))
+        monitor = cls(bank, train.y[a], queries, val.y[b], *kind, k, device, precision)
+        return monitor if monitor.positives() else None
 
     def standard_error(self, auroc: float) -> float:
         """How uncertain an AUROC measured on these validation images is.

@@ -6,6 +6,7 @@ import ast
 import difflib
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,13 @@ def augmentation(value: Any) -> str:
     return str(one_of(*SEQUENCES)(value))
 
 
+def device_name(value: Any) -> str:
+    """Accept `auto`, `cpu`, `cuda` or `cuda:N`."""
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ParameterError("expected auto, cpu, cuda or cuda:N")
+    return value
+
+
 def label_budgets(value: Any) -> str:
     """Accept `all`, a count, or several of them as a list or as text: `[100, 250, all]`."""
     parts = value if isinstance(value, list) else str(value).split(",")
@@ -144,7 +152,7 @@ PARAMETERS: dict[str, Parameter] = {
     "bootstrap": Parameter(whole(100), "bootstrap resamples of an interval"),
     "gallery": Parameter(whole(1, 64), "images shown in a gallery"),
     # where it runs
-    "device": Parameter(text, "auto, cpu, cuda or cuda:N", in_hash=False),
+    "device": Parameter(device_name, "auto, cpu, cuda or cuda:N", in_hash=False),
     "precision": Parameter(one_of("auto", "fp32", "bf16"), "number format of the encoder"),
     "results": Parameter(text, "folder of the results; empty: the repository's", in_hash=False),
     "study": Parameter(text, "name of the study the run belongs to", in_hash=False),

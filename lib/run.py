@@ -165,6 +165,8 @@ def find_encoder(init: str, results: Path) -> str:
     """
     if init in ("scratch", "imagenet"):
         return init
+    if not init.strip():
+        raise ParameterError("init: empty; give scratch, imagenet, a run or a file")
     if not init:
         raise ParameterError("init: empty; give scratch, imagenet, a run or a file")
     path = Path(init).expanduser()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from lib.data.base import DataSet
 from lib.embed import Features, embed_splits, flatten_pixels
 from lib.encoder import Encoder, build_encoder, freeze
 from lib.evaluate import PIXELS
 from lib.run import Run
-from lib.weights import load_init, read_header
+from lib.weights import load_init
 
 
 def embed_sources(data: DataSet, run: Run) -> dict[str, dict[str, Features]]:
@@ -47,6 +45,7 @@ def load_frozen(data: DataSet, run: Run) -> Encoder:
 
 def architecture(run: Run) -> str:
     """The architecture of the run's encoder: the file's own, or the one asked for."""
-    if run.params.init in ("scratch", "imagenet") or Path(run.params.init).suffix != ".safetensors":
-        return str(run.params.encoder)
-    return str(read_header(run.params.init)["architecture"])
+    p = run.params
+    if p.init in ("scratch", "imagenet"):
+        return str(p.encoder)
+    return load_init(p.init, None, None, None, seed=p.seed)[0].architecture

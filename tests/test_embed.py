@@ -126,3 +126,8 @@ def test_chunks_cover_everything_once() -> None:
         parts = list(chunks(n, 3))
         assert all(1 <= len(part) <= 3 for part in parts)
         assert [int(i) for part in parts for i in part] == list(range(n))
+
+
+def test_an_empty_split_has_no_features() -> None:
+    net = freeze(build_encoder("resnet18", "strided", 3, seed=0))
+    assert embed_images(net, np.zeros((0, 12, 12, 3), np.uint8), "cpu").shape == (0, 512)

@@ -249,3 +249,34 @@ def test_the_same_seed_gives_the_same_results() -> None:
     data = make_data("multi-label")
     a, b = probe(data), probe(data)
     assert [(r.metrics, r.intervals) for r in a] == [(r.metrics, r.intervals) for r in b]
+
+
+def without_class(data: DataSet, name: str, k: int) -> DataSet:
+    """The data set with the images of one class taken out of one split."""
+    split = data.splits[name]
+    assert split.y is not None
+    keep = split.y != k
+    fewer = Split(split.images[keep], split.y[keep], split.ids[keep])
+    return dataclasses.replace(data, splits={**data.splits, name: fewer})
+
+
+def test_validation_without_a_rare_class_chooses_but_has_no_rows() -> None:
+    data = without_class(make_data(), "val", 2)
+    budgets, notes = label_budgets(data, "all", 0, 0)
+    assert notes == [
+        f"Validation images of {NAMES['multi-class'][2]} are missing: no validation AUROC."
+    ]
+    results = probe_features(features_of(data), data, budgets, bootstrap=100)
+    assert {r.predictions.split for r in results} == {"test"}
+
+
+def test_a_test_split_without_a_class_fails_and_names_it() -> None:
+    data = without_class(make_data(), "test", 1)
+    budgets, _ = label_budgets(data, "all", 0, 0)
+    with pytest.raises(ValueError, match=NAMES["multi-class"][1]):
+        probe_features(features_of(data), data, budgets, bootstrap=100)
+
+
+def test_no_budget_that_fits_is_refused() -> None:
+    with pytest.raises(DataError, match=r"labels: 5000; .* has 36 training images"):
+        label_budgets(make_data(), "5000", 0, 0)

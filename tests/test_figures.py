@@ -82,6 +82,7 @@ def test_no_pyplot_even_when_a_figure_is_shown() -> None:
 
 def test_figures_are_sharp_enough_and_saved_as_they_are_shown() -> None:
     figure = plot_confusion(np.eye(2, dtype=np.int64), ("a", "b"))
+    figure.draw_without_rendering()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=figure.dpi)
     assert buffer.getvalue() == png(figure)

@@ -29,7 +29,7 @@ from lib.params import NOTEBOOKS, notebook_defaults
 
 FILES = {
     "lib/__init__.py": "",
-    "lib/model.py": '"""Doc."""\nfrom lib.deep.layer import width\n\ndef f():\n    return width + 1',
+    "lib/model.py": '"""D."""\nfrom lib.deep.layer import width\ndef f():\n    return width + 1\n',
     "lib/deep/__init__.py": "start = 1\n",
     "lib/deep/layer.py": "width = 4\n",
     "lib/figures.py": "from lib.only_drawn import blue\n",
@@ -229,3 +229,38 @@ def test_the_commit_and_whether_code_differs_from_it(tmp_path: Path) -> None:
         commit.cache_clear()
         assert commit(tmp_path) == expected
     commit.cache_clear()
+
+
+def test_every_notebook_depends_on_the_data_and_only_training_ones_on_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import lib.identity as module
+
+    real = module.module_file
+
+    def fingerprints(changed: str) -> dict[str, str]:
+        """Of all notebooks, as if one module had one more statement."""
+        target = real(changed)
+        text = module.Path.read_text
+
+        def read(path: module.Path, *args: str, **kwargs: str) -> str:
+            more = "\nEXTRA = 1\n" if path == target else ""
+            return text(path, *args, **kwargs) + more
+
+        module.code_fingerprint.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(module.Path, "read_text", read)
+            return {n: module.code_fingerprint(n) for n in ("00_data", "01_pretrain", "02_probe")}
+
+    before = fingerprints("lib.no_such_module")
+    for changed, affected in {
+        "lib.data.split": {"00_data", "01_pretrain", "02_probe"},
+        "lib.augment.colour": {"00_data", "01_pretrain"},
+        "lib.contrastive": {"01_pretrain"},
+        "lib.evaluate": {"02_probe"},
+        "lib.figures": set(),
+        "lib.preview": set(),
+    }.items():
+        after = fingerprints(changed)
+        assert {n for n in after if after[n] != before[n]} == affected, changed
+    module.code_fingerprint.cache_clear()

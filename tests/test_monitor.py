@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -81,3 +82,38 @@ def test_large_splits_are_sampled_by_seed(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_more_neighbours_than_images() -> None:
     assert monitor_of(make_data(), k=1000).k == 36
+
+
+@pytest.mark.parametrize(("positives", "auroc"), [(9, 0.8), (30, 0.65), (12, 0.9)])
+def test_standard_error_is_the_spread_over_other_validation_images(
+    positives: int, auroc: float
+) -> None:
+    n = 60
+    monitor = monitor_of(make_data("binary"))
+    y = np.arange(n) < positives
+    monitor = dataclasses.replace(monitor, y_queries=y.astype(np.int64))
+    # Two normal distributions, as far apart as the AUROC says, drawn again and again.
+    apart = np.sqrt(2) * NormalDist().inv_cdf(auroc)
+    scores = np.random.default_rng(0).normal(size=(4000, n)) + apart * y
+    aurocs = (scores[:, y][:, :, None] > scores[:, ~y][:, None]).mean((1, 2))
+    assert aurocs.mean() == pytest.approx(auroc, abs=0.005)
+    assert monitor.standard_error(auroc) == pytest.approx(aurocs.std(), rel=0.15)
+
+
+def test_more_classes_and_more_images_are_more_certain() -> None:
+    three, two = monitor_of(make_data()), monitor_of(make_data("binary"))
+    assert three.standard_error(0.8) < two.standard_error(0.8)
+    tenfold = dataclasses.replace(two, y_queries=np.tile(two.y_queries, 10))
+    ratio = two.standard_error(0.8) / tenfold.standard_error(0.8)
+    assert ratio == pytest.approx(np.sqrt(10), rel=0.05)
+    assert [m.positives() for m in (two, three)] == [[9, 9], [6, 6, 6]]
+    assert monitor_of(make_data("multi-label")).positives() == [9, 8]
+
+
+def test_validation_images_of_one_label_are_no_monitor() -> None:
+    data = make_data()
+    val = data.splits["val"]
+    assert val.y is not None
+    alike = dataclasses.replace(val, y=np.zeros_like(val.y))
+    one = dataclasses.replace(data, splits={**data.splits, "val": alike})
+    assert KnnMonitor.of(one, 5, "cpu", "fp32", 0) is None

@@ -24,13 +24,16 @@ from lib.run import PLANNED
 
 @dataclass(frozen=True)
 class Spec:
-    """One run to execute. threads: CPU threads it may use. banner: shown over its report."""
+    """One run to execute.
+
+    slots: runs at a time on its machine, which share the cores. banner: shown over its report.
+    """
 
     name: str
     notebook: str
     params: dict[str, Any]
     study_folder: str
-    threads: int
+    slots: int
     banner: str = ""
 
     @property
@@ -56,6 +59,16 @@ class Outcome:
     error: str = ""
 
 
+def choose_threads(slots: int) -> int:
+    """CPU threads for each of `slots` runs at a time: OMP_NUM_THREADS if set, or a fair share.
+
+    More threads than cores is worse than slow: on the CPU, convolutions wait for one another in
+    busy loops. Another number of threads also sums in another order, which bf16 makes visible.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() else max(1, (os.cpu_count() or 1) // slots)
+
+
 def execute_in_process(spec: Spec) -> Outcome:
     """Run `python -m lib.batch.execute` on a spec; a failed run is an outcome, not an exception.
 
@@ -68,7 +81,11 @@ def execute_in_process(spec: Spec) -> Outcome:
     for stale in (answer, final_answer):
         stale.unlink(missing_ok=True)
     task.write_text(json.dumps(asdict(spec)), encoding="utf-8")
-    environment = {**os.environ, "OMP_NUM_THREADS": str(spec.threads), PLANNED: spec.name}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(choose_threads(spec.slots)),
+        PLANNED: spec.name,
+    }
     # The kernel starts in the notebooks' folder: it finds `lib` from there without installation.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
@@ -137,6 +154,10 @@ def forget_paths(executed: Path, spec: Spec) -> None:
     path, short = dataset.partition(":")[2], short_name(dataset).partition(":")[2]
     if path:
         known[path] = short
+    for name in ("data_root", "init"):
+        value = str(spec.params.get(name) or "")
+        if Path(value).is_absolute():
+            known.setdefault(value, f"{name}/{Path(value).name}")
     known[str(Path.home())] = "~"
     for folder, short in known.items():
         if folder != "/":  # the home of a user without one
@@ -148,8 +169,8 @@ def place(spec: Spec) -> None:
     """Move a complete work folder to its final name; an earlier run of that name gives way."""
     for scrap in ("spec.json", "process.log", "progress"):
         (spec.work / scrap).unlink(missing_ok=True)
-    for folder in ("checkpoints", "logs"):
-        shutil.rmtree(spec.work / folder, ignore_errors=True)
+    # Three times the size of the encoder that is kept, and of no use once the run is complete.
+    shutil.rmtree(spec.work / "checkpoints", ignore_errors=True)
     spec.final.parent.mkdir(parents=True, exist_ok=True)
     old = spec.final.with_name(f".{spec.final.name}.old")
     shutil.rmtree(old, ignore_errors=True)

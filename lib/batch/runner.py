@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -39,11 +38,11 @@ def is_done(study_folder: Path, name: str) -> bool:
     return (study_folder / "runs" / name / "metrics.json").exists()
 
 
-def make_spec(run: PlannedRun, study: str, study_folder: Path, threads: int) -> Spec:
+def make_spec(run: PlannedRun, study: str, study_folder: Path, slots: int) -> Spec:
     """What executing `run` takes."""
     params = {**run.params, "study": study, "results": str(study_folder.parent)}
     banner = SYNTHETIC if run.params["dataset"] == "phantom" else ""
-    return Spec(run.name, run.notebook, params, str(study_folder), threads, banner)
+    return Spec(run.name, run.notebook, params, str(study_folder), slots, banner)
 
 
 def run_plan(
@@ -55,11 +54,12 @@ def run_plan(
     slots: int,
     force: bool = False,
     show: Callable[[str], None] = print,
+    after_each: Callable[[], object] = lambda: None,
 ) -> Report:
     """Execute `runs` (ordered so that each follows what it needs) and say how it goes.
 
     slots: how many run at a time. A run that fails does not stop the others; those that need it
-    are skipped, and the report says why.
+    are skipped, and the report says why. after_each is called whenever a run has ended.
     """
     report = Report()
     waiting = {run.name: run for run in runs}
@@ -67,7 +67,6 @@ def run_plan(
         if is_done(study_folder, name) and not force:
             report.already.append(name)
             del waiting[name]
-    threads = choose_threads(slots)
     progress = Progress(list(waiting.values()), study_folder, show, slots)
     running: dict[Future[Outcome], PlannedRun] = {}
     while waiting or running:
@@ -80,7 +79,7 @@ def run_plan(
             elif len(running) < slots and not set(run.needs) & (
                 set(waiting) | {r.name for r in running.values()}
             ):
-                spec = make_spec(run, study, study_folder, threads)
+                spec = make_spec(run, study, study_folder, slots)
                 running[executor.submit(execute_in_process, spec)] = run
                 progress.started(run)
                 del waiting[run.name]
@@ -93,18 +92,9 @@ def run_plan(
             outcome = finished(future, run)
             report.outcomes[run.name] = outcome
             progress.ended(run, outcome)
+            after_each()
     progress.close()
     return report
-
-
-def choose_threads(slots: int) -> int:
-    """CPU threads for each of `slots` runs at a time: OMP_NUM_THREADS if set, or a fair share.
-
-    More threads than cores is worse than slow: on the CPU, convolutions wait for one another in
-    busy loops. Another number of threads also sums in another order, which bf16 makes visible.
-    """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() else max(1, (os.cpu_count() or 1) // slots)
 
 
 def is_broken(name: str, report: Report) -> bool:

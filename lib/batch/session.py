@@ -57,11 +57,19 @@ def run_study(
     Returns the exit status: 0 when every selected run is done, 1 when some failed.
     """
     began = time.time()
-    selected = each_once(selected)
+    selected, names = each_once(selected), [run.name for run in runs]
     with open_executor(jobs, scheduler, slurm) as (executor, slots):
-        report = run_plan(selected, study.name, study_folder, executor, slots=slots, force=force)
+        report = run_plan(
+            selected,
+            study.name,
+            study_folder,
+            executor,
+            slots=slots,
+            force=force,
+            # A study that is broken off still leaves the numbers it had.
+            after_each=lambda: write_summary(study_folder, names),
+        )
     failed = {name: o for name, o in report.outcomes.items() if not o.ok}
-    names = [run.name for run in runs]
     write_summary(study_folder, names)
     index = write_index(study, runs, study_folder, failed, report.skipped)
     print_end(report, selected, time.time() - began)

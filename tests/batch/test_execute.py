@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -52,8 +53,19 @@ def process(monkeypatch: pytest.MonkeyPatch) -> FakeProcess:
     return fake
 
 
-def test_a_run_gets_its_spec_threads_and_name(lab: Any, process: FakeProcess) -> None:
+def test_runs_at_a_time_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert [module.choose_threads(slots) for slots in (1, 2, 3, 100)] == [8, 4, 2, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert module.choose_threads(2) == 5
+
+
+def test_a_run_gets_its_spec_threads_and_name(
+    lab: Any, process: FakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = make_spec(lab)
+    monkeypatch.setattr(module, "choose_threads", lambda slots: 2)
     assert execute_in_process(spec) == Outcome("probe-a", True, 1.0, "report.html")
     assert process.spec == spec
     assert process.env["OMP_NUM_THREADS"] == "2"

@@ -130,7 +130,7 @@ def test_what_a_run_is_executed_with(lab: Any, fake: Any) -> None:
     [spec] = fake.specs
     assert spec.params["study"] == "tiny"
     assert spec.params["results"] == str(lab.results)
-    assert (spec.threads, spec.banner) == (1, "")
+    assert (spec.slots, spec.banner) == (10_000, "")
     assert Path(spec.final) == lab.results / "tiny" / "runs" / "pretrain-a"
     assert spec.work != spec.final
     run = planned("data-phantom")

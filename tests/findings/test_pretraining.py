@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -56,6 +57,14 @@ def test_sentences(before: float, after: float, n_val: int, verdict: str) -> Non
     assert f"went from {before:.3f} (untrained) to {after:.3f} (epoch 2 of 3)" in text
     words = ("a gain of", "no clear difference", "*lower*")
     assert sum(word in text for word in words) == 1
+
+
+def test_the_monitors_own_standard_error_decides() -> None:
+    for error, verdict in ((0.04, "no clear difference"), (0.02, "a gain of 0.050")):
+        of_many = dataclasses.replace(result(0.6, 0.65), auroc_error=error)
+        text = say_pretraining(of_many, 500)
+        assert verdict in text
+        assert f"standard error of about {error:.3f}" in text
 
 
 def test_no_more_images_are_claimed_than_the_monitor_looked_at() -> None:
