@@ -18,6 +18,7 @@ from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.study import Study
 from lib.batch.summary import (
+    conclusions,
     findings,
     headline,
     hidden_runs,
@@ -77,6 +78,7 @@ def glance(table: pd.DataFrame) -> str:
         variants(table),
         picture(plot_study(table), "AUROC against labelled images, a panel for each data set"),
         "<h2>What this shows</h2>",
+        "<ul>" + "".join(f"<li>{html.escape(c)}.</li>" for c in conclusions(table)) + "</ul>",
     ]
     for dataset, lines in findings(table).items():
         items = "".join(f"<li>{html.escape(line)}.</li>" for line in lines)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib.batch.index import plot_study
-from lib.batch.summary import findings, headline, measurements, read_summary
+from lib.batch.summary import conclusions, headline, measurements, read_summary
 from lib.files import replacing, write_text
 
 BEGIN = "<!-- headline: written by `python -m lib.batch.readme` from {summary} -->"
@@ -43,10 +43,11 @@ def headline_text(study_folder: Path, shown: str) -> str:
         f"Test AUROC of logistic regression on frozen features, mean ± sd over {seeds} seeds "
         f"([every run and report]({shown}/index.html), [every number]({shown}/summary.csv)):",
         markdown_table(headline(table)),
-        "What it shows, paired by seed, with 95% intervals of Student's t:",
+        f"Differences in test AUROC, paired by seed ({seeds} seeds, so intervals are wide; a "
+        "comparison is one data set with one label budget, and clear when its 95% interval of "
+        "Student's t excludes zero):",
+        "\n".join(f"- {line}." for line in conclusions(table)),
     ]
-    for dataset, lines in findings(table).items():
-        parts.append("\n".join([f"- **{dataset}**", *(f"  - {line}" for line in lines)]))
     return "\n\n".join([*parts, END])
 
 

@@ -94,7 +94,13 @@ def headline(table: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
     rows = rows[(rows["protocol"] == "probe") | (rows["method"] == "pixels")]
     several = several_encoders(rows)
     cells: dict[tuple[str, str], dict[str, str]] = {}
-    for row in over_seeds(rows).to_dict("records"):
+    places = list(dict.fromkeys(zip(rows["dataset"], rows["size"], strict=True)))
+    ranks = {"pixels": 2, "random": 1}  # floors stand last
+    stats = sorted(
+        over_seeds(rows).to_dict("records"),
+        key=lambda r: (places.index((r["dataset"], r["size"])), ranks.get(r["method"], 0)),
+    )
+    for row in stats:
         spread = f" ± {row['std']:.3f}" if row["count"] > 1 else ""
         features = name_source(row["method"], row["augment"])
         features += f", {row['encoder']}" if several and row["encoder"] else ""
@@ -105,7 +111,7 @@ def headline(table: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
     index = pd.MultiIndex.from_tuples(list(cells), names=["data set", "features"])
     result = pd.DataFrame(list(cells.values()), index).reindex(columns=order)
     result.columns = pd.Index([name_labels(w) for w in order])
-    return result.fillna("–").sort_index(level=0, sort_remaining=False)
+    return result.fillna("–")
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
@@ -127,12 +133,15 @@ def paired_gains(
     """Differences ours − other seed by seed, with Student's t interval over the seeds.
 
     ours, other: values of summary columns that choose the two sides, e.g. method and augment;
-    both with the same encoder. Columns: dataset, size, encoder, labels, seeds, mean, low, high.
+    both with the same encoder, if both have one.
+    Columns: dataset, size, encoder, labels, seeds, mean, low, high.
     """
     rows = measurements(table, metric)
     keys = ["dataset", "size", "encoder", "labels", "fold", "seed"]
     sides = [rows[(rows[list(s)] == pd.Series(s)).all(axis=1)] for s in (ours, other)]
-    merged = sides[0].merge(sides[1], on=keys, suffixes=("", "_other"))
+    # Raw pixels have no encoder to agree in.
+    same = [k for k in keys if k != "encoder" or other.get("method") != "pixels"]
+    merged = sides[0].merge(sides[1], on=same, suffixes=("", "_other"))
     gains = []
     for (dataset, size, encoder), group in merged.groupby(keys[:3], sort=False):
         for labels in label_order(group["labels"]):
@@ -153,6 +162,38 @@ def say_gain(gain: Any, name: str) -> str:
     if gain.low > 0 or gain.high < 0:
         return f"{name}: {span}"
     return f"{name}: no clear difference, {span}"
+
+
+def conclusions(table: pd.DataFrame, metric: str = "auroc") -> list[str]:
+    """The study in a few sentences: how often pretraining is clearly ahead, and of what.
+
+    A comparison is one data set, label budget and augmentation, paired by seed; it is clear when
+    its 95% interval of Student's t lies on one side of zero.
+    """
+    rows = measurements(table, metric)
+    probes = rows[(rows["protocol"] == "probe") & ~rows["method"].isin(["random", "pixels"])]
+    pairs = list(dict.fromkeys(zip(probes["method"], probes["augment"], strict=True)))
+    floors = {
+        "the untrained encoder": {"method": "random", "protocol": "probe"},
+        "kNN on raw pixels": {"method": "pixels", "protocol": "knn"},
+    }
+    said = []
+    for method, augment in pairs:
+        ours = {"method": method, "augment": augment, "protocol": "probe"}
+        others = dict(floors)
+        if (method, augment) == ("simclr", "novel") and ("simclr", "natural") in pairs:
+            others["SimCLR, natural"] = {**ours, "augment": "natural"}
+        for name, other in others.items():
+            gains = paired_gains(table, metric, ours, other)
+            if gains.empty:
+                continue
+            above, below = int((gains["low"] > 0).sum()), int((gains["high"] < 0).sum())
+            said.append(
+                f"{name_source(method, augment)} against {name}: {gains['mean'].mean():+.3f} on "
+                f"average over {len(gains)} comparisons; clearly above in {above}, clearly below "
+                f"in {below}, no clear difference in {len(gains) - above - below}"
+            )
+    return said
 
 
 def findings(table: pd.DataFrame, metric: str = "auroc") -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from lib.batch.summary import (
+    conclusions,
     findings,
     headline,
     hidden_runs,
@@ -125,7 +126,29 @@ def test_the_headline_has_features_by_budgets(lab: Any) -> None:
         ("cells, 28 px", "raw pixels (kNN)"): ("0.500", "–"),
         ("zebra, 28 px", "SimCLR, novel"): ("–", "0.920 ± 0.014"),
     }
-    assert [name for name, _ in table.index] == ["cells, 28 px"] * 3 + ["zebra, 28 px"]
+    # In the order of the study, with the floors last.
+    assert [name for name, _ in table.index] == ["zebra, 28 px"] + ["cells, 28 px"] * 3
+    assert [name for _, name in table.index][1:] == [
+        "SimCLR, novel",
+        "random encoder",
+        "raw pixels (kNN)",
+    ]
+
+
+def test_conclusions_count_clear_differences(lab: Any) -> None:
+    rows = [
+        *seeds(lab, [0.80, 0.81, 0.82]),  # 0.30 above, always: clear
+        *seeds(lab, [0.50, 0.51, 0.52], method="random", augment=""),
+        *seeds(lab, [0.95, 0.70, 0.80], labels="all"),  # up and down: not clear
+        *seeds(lab, [0.80, 0.80, 0.80], labels="all", method="random", augment=""),
+        *seeds(lab, [0.9, 0.91, 0.92], method="pixels", augment="", encoder="", protocol="knn"),
+    ]
+    assert conclusions(lab.summary(rows)) == [
+        "SimCLR, novel against the untrained encoder: +0.158 on average over 2 comparisons; "
+        "clearly above in 1, clearly below in 0, no clear difference in 1",
+        "SimCLR, novel against kNN on raw pixels: -0.100 on average over 1 comparisons; "
+        "clearly above in 0, clearly below in 1, no clear difference in 0",
+    ]
 
 
 def test_two_encoders_are_two_lines(lab: Any) -> None:
