@@ -37,7 +37,8 @@ def metrics_table(results: Sequence[Evaluated], labels: str | None = None) -> pd
     columns = {}
     for r in test:
         if r.labels == labels:
-            name = f"{name_source(r.source, r.augment)}: {PROTOCOL_NAMES[r.protocol]}"
+            # Two lines of header: as one, the columns would not fit on a page.
+            name = (name_source(r.source, r.augment), PROTOCOL_NAMES[r.protocol])
             columns[name] = {METRIC_NAMES.get(m, m): f"{v:.3f}" for m, v in r.metrics.items()}
     table = pd.DataFrame(columns)
     table.index = table.index.str.replace("recall_", "recall of ")
