@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# In a container one is often root, which Jupyter refuses unless told that it is meant.
+ROOT_OK := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: help demo test lab lint bench lock clean
 
@@ -41,7 +43,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lab: $(READY)
-	$(BIN)/jupyter lab --notebook-dir=. notebooks/00_data.ipynb
+	$(BIN)/jupyter lab $(ROOT_OK) notebooks/00_data.ipynb
 
 bench: $(READY)
 	$(BIN)/python -m bench.augment
