@@ -230,8 +230,8 @@ def choose_device(params: Mapping[str, Any]) -> str:
 def choose_precision(device: str, stem: str) -> str:
     """The faster number format: bf16 on GPUs that have it and on CPUs with matrix units for it.
 
-    On a CPU with AMX, bf16 trains the 3×3 stems about twice as fast as fp32; the 7×7 stem with
-    pooling gains nothing there (`make bench`), so it stays in fp32.
+    On a CPU with AMX, bf16 is taken for the 3×3 stems only; `make bench` (bench/small_maps.py)
+    shows both formats for every stem.
     """
     import torch
 
