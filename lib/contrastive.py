@@ -147,7 +147,7 @@ class ContrastiveModule(pl.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Note the epoch, and keep the encoder if validation finds none better."""
+        """Note the epoch, and keep the encoder by the rule of `is_worth_keeping`."""
         epoch = self.current_epoch + 1
         loss, top1, top5, rank = torch.stack(self.totals).mean(0).tolist()
         row = {"epoch": epoch, "loss": loss, "top1": top1, "top5": top5, "mean_rank": rank}

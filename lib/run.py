@@ -167,8 +167,6 @@ def find_encoder(init: str, results: Path) -> str:
         return init
     if not init.strip():
         raise ParameterError("init: empty; give scratch, imagenet, a run or a file")
-    if not init:
-        raise ParameterError("init: empty; give scratch, imagenet, a run or a file")
     path = Path(init).expanduser()
     for candidate in (path, ROOT / path):
         if candidate.is_dir() and (candidate / "encoder.safetensors").exists():

@@ -2,8 +2,8 @@
 
 With the strided stem the last stage of a ResNet at 28 px works on 2×2 maps. oneDNN's kernels walk
 along rows, and rows of two pixels leave its matrix units idle: three convolutions took over half
-of a training step. As one matrix product over gathered neighbourhoods they take a fifth of that
-(`make bench`). On a GPU, and on larger maps, nothing changes.
+of a training step. One matrix product over gathered neighbourhoods is faster there (`make bench`
+measures whole training steps). On a GPU, and on larger maps, nothing changes.
 """
 
 from __future__ import annotations
