@@ -1,4 +1,4 @@
-"""SimCLR as a LightningModule: two views of each image, encoder, projection head, NT-Xent."""
+"""SimCLR and SupCon as a LightningModule: two views, encoder, projection head, loss."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from lib.augment import Pipeline
+from lib.data.base import DataError
 from lib.embed import forward
 from lib.encoder import Encoder, ProjectionHead, seeded
-from lib.losses import contrastive_accuracy, nt_xent
+from lib.losses import contrastive_accuracy, nt_xent, sup_con
 from lib.monitor import KnnMonitor
 from lib.schedule import build_optimizer, cosine_with_warmup
 from lib.store import ImageStore
@@ -45,6 +46,9 @@ class Recipe:
     knn_every: int
     knn_k: int
     seed: int
+    method: str = "simclr"
+    balanced_batches: bool = False
+    freeze_stages: int = 0
 
     @classmethod
     def of(cls, params: SimpleNamespace) -> Recipe:
@@ -76,8 +80,49 @@ def mix(seed: int, epoch: int, stream: int) -> int:
     return (seed * 1_000_003 + epoch * 7_919 + stream * 104_729) * 2_654_435_761 % 2**63
 
 
+class BalancedBatches(EpochBatches):
+    """Batches with as many images of each class; an epoch is as long as without balancing.
+
+    y: int64 [N]. Each class is gone through in a shuffled order again and again, the rare ones
+    more often, as when images were drawn with the inverse of their class's size as weight, but
+    evenly. Classes without an image take no part.
+    """
+
+    def __init__(self, y: Tensor, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        super().__init__(len(y), batch_size, seed, epoch)
+        self.classes = [(y == k).nonzero().flatten() for k in sorted(set(y.tolist()))]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch(), 1))
+        each = -(-self.n // len(self.classes))
+        columns = []
+        for rows in self.classes:
+            rounds = -(-each // len(rows))
+            shuffled = [rows[torch.randperm(len(rows), generator=generator)] for _ in range(rounds)]
+            columns.append(torch.cat(shuffled)[:each])
+        # Class by class in turn: any stretch of it is balanced.
+        turns = torch.stack(columns, 1).flatten()[: self.n]
+        yield from turns.tensor_split(self.count)
+
+
+def known_or_own(y: Tensor) -> Tensor:
+    """Labels with each unknown one (below 0) replaced by a number of its own; [B, K] unchanged.
+
+    An image of a multi-label task without any label has no positive but itself already.
+    """
+    if y.ndim == 2:
+        return y.clamp_min(0)
+    own = -1 - torch.arange(len(y), device=y.device)
+    return torch.where(y < 0, own, y)
+
+
 class ContrastiveModule(pl.LightningModule):
-    """SimCLR (Chen et al. 2020): two views of each image, encoder, projection head, NT-Xent.
+    """SimCLR (Chen et al. 2020) or, with labels, SupCon (Khosla et al. 2020).
+
+    Two views of each image, encoder, projection head, NT-Xent; SupCon counts all views of images
+    with the same label as positives. y: of the training images, int64 [N], or [N, K] of zeros and
+    ones for multi-label tasks (positives share a label); below 0 a label is not known, and the
+    image's only positive is its own other view.
 
     The images wait on the device in `store`; a training batch is only their indices. Shuffling
     and views depend on (seed, epoch) alone, so a resumed run goes on as if it had never stopped.
@@ -91,8 +136,12 @@ class ContrastiveModule(pl.LightningModule):
         recipe: Recipe,
         monitor: KnnMonitor | None,
         precision: str,
+        y: Tensor | None = None,
     ) -> None:
         super().__init__()
+        if recipe.method == "supcon" and y is None:
+            raise DataError("method: supcon needs labels; without any, use simclr")
+        self.y = y if recipe.method == "supcon" else None
         with seeded(recipe.seed + 1):
             self.head = ProjectionHead(
                 encoder.feature_dim, encoder.feature_dim, recipe.projection_dim
@@ -110,10 +159,10 @@ class ContrastiveModule(pl.LightningModule):
 
     def train_dataloader(self) -> Any:
         """Batches of indices; Lightning takes any iterable with a length."""
-        recipe = self.recipe
-        return EpochBatches(
-            len(self.store), recipe.batch_size, recipe.seed, lambda: self.current_epoch
-        )
+        size, seed = self.recipe.batch_size, self.recipe.seed
+        if self.recipe.balanced_batches and self.y is not None:
+            return BalancedBatches(self.y, size, seed, lambda: self.current_epoch)
+        return EpochBatches(len(self.store), size, seed, lambda: self.current_epoch)
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimizer with warm-up and cosine decay over exactly this run's steps."""
@@ -136,11 +185,15 @@ class ContrastiveModule(pl.LightningModule):
         self.totals, self.epoch_began = [], time.time()
 
     def training_step(self, index: Tensor, _: int) -> Tensor:
-        """One step on the images at `index` [B]: the NT-Xent loss of their two views."""
+        """One step on the images at `index` [B]: the contrastive loss of their two views."""
         x = self.store.take(index.cpu())
         views = torch.cat([self.augment(x, self.generator) for _ in range(2)])
         z1, z2 = self.head(forward(self.encoder, views, self.number_format).float()).chunk(2)
-        loss = nt_xent(z1, z2, self.recipe.temperature)
+        if self.y is None:
+            loss = nt_xent(z1, z2, self.recipe.temperature)
+        else:
+            y = known_or_own(self.y[index.cpu()]).to(z1.device)
+            loss = sup_con(z1, z2, y, self.recipe.temperature)
         ranks = contrastive_accuracy(z1.detach(), z2.detach())
         self.totals.append(torch.stack([loss.detach(), ranks.top1, ranks.top5, ranks.mean_rank]))
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(index))

@@ -59,6 +59,7 @@ class Encoder(nn.Module):
         self.channels = len(mean)
         self.feature_dim = 512 if architecture == "resnet18" else 2048
         self.frozen = False
+        self.frozen_stages = 0
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
@@ -83,9 +84,17 @@ class Encoder(nn.Module):
         return functional.adaptive_avg_pool2d(self.feature_map(x), 1).flatten(1)
 
     def train(self, mode: bool = True) -> Encoder:
-        """Switch between train and eval mode; a frozen encoder stays in eval mode."""
+        """Switch between train and eval mode; what is frozen stays in eval mode."""
         super().train(mode and not self.frozen)
+        for stage in self.stages()[: self.frozen_stages]:
+            for module in stage:
+                module.eval()
         return self
+
+    def stages(self) -> list[list[nn.Module]]:
+        """The five stages from the image on: the stem, then layer1 to layer4."""
+        net: Any = self.resnet
+        return [[net.conv1, net.bn1], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
 
 
 class ProjectionHead(nn.Module):
@@ -205,9 +214,24 @@ def freeze(encoder: Encoder) -> Encoder:
     return encoder.eval()
 
 
+def freeze_stages(encoder: Encoder, n: int) -> Encoder:
+    """Stop the training of the first n of five stages, in place; 0 lets all of them train.
+
+    Their BatchNorm keeps its statistics. Early stages hold edges and colours, which a few labels
+    cannot improve, and a step is cheaper without them. Raises EncoderError for n outside 0 to 5.
+    """
+    if not 0 <= n <= 5:
+        raise EncoderError(f"freeze_stages: {n}; the encoder has 5 stages")
+    encoder.frozen_stages = n
+    for i, stage in enumerate(encoder.stages()):
+        for module in stage:
+            module.requires_grad_(i >= n)
+    return encoder.train(encoder.training)
+
+
 def unfreeze(encoder: Encoder) -> Encoder:
     """Let a frozen encoder train again, in place: gradients on, in train mode."""
-    encoder.frozen = False
+    encoder.frozen, encoder.frozen_stages = False, 0
     encoder.requires_grad_(True)
     return encoder.train()
 

@@ -27,11 +27,39 @@ PASSED_THROUGH = ("lib.run", "lib.preview")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an encoder comes from: how it was pretrained, and what identifies it."""
+    """Where an encoder comes from: how it was pretrained, and what identifies it.
+
+    trail: what it was trained on, in order (`("pathmnist", "dermamnist")`); `imagenet` is one.
+    variant: the name its run gave to its setting.
+    """
 
     method: str
     augment: str
     identity: str
+    trail: tuple[str, ...] = ()
+    variant: str = ""
+
+    def method_on(self, dataset: str) -> str:
+        """The method as summary.csv names it, when the encoder is used on `dataset`.
+
+        `simclr` where it was pretrained on these images alone, else `simclr from pathmnist`, or
+        `simclr from pathmnist>dermamnist`; a variant follows in brackets.
+        """
+        foreign = self.trail not in ((), (short_name(dataset),))
+        source = f" from {'>'.join(self.trail)}" if foreign else ""
+        return f"{self.method}{source}" + (f" ({self.variant})" if self.variant else "")
+
+    def trained_on(
+        self, dataset: str, method: str, augment: str, identity: str, variant: str = ""
+    ) -> Origin:
+        """The origin of an encoder that started from this one and was trained on `dataset`."""
+        before = ("imagenet",) if self.method == "imagenet" else self.trail
+        return Origin(method, augment, identity, (*before, short_name(dataset)), variant)
+
+
+def finetuned_name(method: str) -> str:
+    """What an encoder is called after finetuning on labels, by what it started from."""
+    return "supervised" if method in ("random", "imagenet") else f"{method}+finetune"
 
 
 RANDOM = Origin("random", "", "scratch")
@@ -165,7 +193,8 @@ def run_name(notebook: str, params: Mapping[str, Any], origin: Origin, data: str
         # The encoder counts by what it is, not by the path or pattern it was asked for with.
         relevant["init"] = origin.identity
     # A path names the data on this machine only; their fingerprint names them everywhere.
-    relevant["dataset"] = str(params["dataset"]).partition(":")[0]
+    if "dataset" in params:
+        relevant["dataset"] = str(params["dataset"]).partition(":")[0]
     content = {
         "notebook": notebook,
         "params": relevant,
@@ -174,7 +203,9 @@ def run_name(notebook: str, params: Mapping[str, Any], origin: Origin, data: str
     }
     method = params.get("method", origin.method if "init" in params else "")
     augment = params.get("augment", origin.augment if "init" in params else "")
-    size = "" if params["size"] == 28 else f"{params['size']}px"
-    words = [notebook.partition("_")[2], slug(str(params["dataset"])), size, method, augment]
+    size = "" if params.get("size", 28) == 28 else f"{params['size']}px"
+    words = [notebook.partition("_")[2], slug(str(params.get("dataset", ""))), size]
+    words += [slug(method), augment, slug(str(params.get("variant", "")))]
+    fold = f"f{params['fold']}" if params.get("folds") else ""
     seed = f"s{params['seed']}" if "seed" in params else ""
-    return "-".join(str(word) for word in [*words, seed, digest(content)] if word)
+    return "-".join(str(word) for word in [*words, fold, seed, digest(content)] if word)

@@ -14,6 +14,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
+# What 04_imbalance can try; `lib.remedies` says what each does.
+REMEDIES = (
+    "none", "undersample", "oversample", "class_weights", "focal", "balanced_softmax",
+    "logit_adjustment",
+)  # fmt: skip
+METRICS = ("auroc", "accuracy", "balanced_accuracy", "average_precision", "macro_f1")
 
 
 class ParameterError(ValueError):
@@ -107,6 +113,58 @@ def label_budgets(value: Any) -> str:
     return ",".join(clean)
 
 
+def several(check: Check, what: str) -> Check:
+    """Accept one value or several different ones, as a list or as text with commas.
+
+    Returns text with commas, which papermill and YAML pass alike; `as_list` reads it.
+    """
+
+    def check_all(value: Any) -> str:
+        parts = value if isinstance(value, list) else str(value).split(",")
+        try:
+            clean = [f"{check(yaml_number(part)):g}" for part in parts]
+        except ParameterError as error:
+            raise ParameterError(f"{error}, or several of these") from None
+        if not clean or len(set(clean)) < len(clean):
+            raise ParameterError(f"expected one {what} or several different ones")
+        return ",".join(clean)
+
+    return check_all
+
+
+def yaml_number(value: Any) -> Any:
+    """The number that a word stands for; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value.strip()
+
+
+def as_list(value: str) -> list[float]:
+    """The numbers of a parameter checked by `several`."""
+    return [float(part) for part in value.split(",")]
+
+
+def words(*choices: str) -> Check:
+    """Accept one or several of a few words, as a list or as text with commas."""
+
+    def check(value: Any) -> str:
+        parts = value if isinstance(value, list) else str(value).split(",")
+        clean = [one_of(*choices)(str(part).strip()) for part in parts]
+        if not clean or len(set(clean)) < len(clean):
+            raise ParameterError(f"expected some of {', '.join(choices)}, each once")
+        return ",".join(clean)
+
+    return check
+
+
+def training_augmentation(value: Any) -> str:
+    """Accept `none` or the name of an augmentation sequence."""
+    return "none" if value == "none" else augmentation(value)
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter: how to check it, what it means, and whether the result depends on it."""
@@ -121,11 +179,17 @@ PARAMETERS: dict[str, Parameter] = {
     "dataset": Parameter(text, "a MedMNIST name, phantom, npz:PATH, folder:PATH or csv:PATH"),
     "size": Parameter(whole(7, 1024), "image side in pixels"),
     "split_seed": Parameter(whole(0), "seed of the split, where a data set brings none"),
+    "folds": Parameter(whole(0, 100), "folds of a cross-validation; 0: the data set's own split"),
+    "fold": Parameter(whole(0, 99), "which fold is the test split, from 0"),
+    "cap_per_class": Parameter(whole(0), "at most so many images of each class; 0: all"),
     "max_unreadable": Parameter(number(0, 1), "share of unreadable images that stops the run"),
     "data_root": Parameter(text, "folder of the data files; empty: MEDMNIST_ROOT", in_hash=False),
     "seed": Parameter(whole(0), "seed of everything random in the run"),
     # pretraining
-    "method": Parameter(one_of("simclr"), "contrastive method"),
+    "method": Parameter(one_of("simclr", "supcon"), "contrastive method"),
+    "balanced_batches": Parameter(flag, "supcon: batches with as many images of each class"),
+    "seen_labels": Parameter(label_budgets, "supcon: labelled training images it may see"),
+    "variant": Parameter(text, "a name in tables, where runs differ in a parameter without column"),
     "augment": Parameter(augmentation, "augmentation sequence"),
     "crop_scale": Parameter(number(0, 1), "smallest crop as a share of the area; 0: sequence's"),
     "encoder": Parameter(one_of("resnet18", "resnet50"), "encoder architecture"),
@@ -148,9 +212,43 @@ PARAMETERS: dict[str, Parameter] = {
     "labels": Parameter(label_budgets, "labelled training images: a count, all, or a list"),
     "per_class": Parameter(whole(0), "labelled images of each class instead of labels; 0: off"),
     "knn_k": Parameter(whole(1), "neighbours in the kNN classifier"),
-    "floors": Parameter(flag, "also measure a random encoder and raw pixels"),
+    "floors": Parameter(flag, "also measure what needs no pretraining: the floors of the notebook"),
     "bootstrap": Parameter(whole(100), "bootstrap resamples of an interval"),
     "gallery": Parameter(whole(1, 64), "images shown in a gallery"),
+    # finetuning
+    "lrs": Parameter(several(number(0, open_low=True), "rate"), "peak learning rates to try"),
+    "layer_decay": Parameter(
+        number(0, 1, open_low=True), "learning rate of each stage as a share of the next one's"
+    ),
+    "freeze_stages": Parameter(whole(0, 5), "stages not trained: 1 the stem, 2 also layer1, …"),
+    "train_augment": Parameter(training_augmentation, "augmentation in finetuning; none: none"),
+    "min_steps": Parameter(whole(1), "optimizer steps at least, however few the labels"),
+    "val_every": Parameter(whole(1), "epochs between checks on the validation split"),
+    # imbalance
+    "remedies": Parameter(words(*REMEDIES), "what is tried against imbalance"),
+    "undersample_to": Parameter(several(whole(1), "count"), "images of each class kept"),
+    "imbalance_ratio": Parameter(number(0), "largest over smallest class; 0: as the data are"),
+    "focal_gamma": Parameter(number(0), "γ of the focal loss"),
+    "adjustment": Parameter(number(0), "τ of the logit adjustment"),
+    "protocol": Parameter(one_of("probe", "finetune"), "a linear layer, or the whole encoder"),
+    # transfer
+    "further_epochs": Parameter(whole(0), "epochs of further pretraining on the target; 0: none"),
+    "further_lr": Parameter(number(0, open_low=True), "its peak learning rate"),
+    "further_warmup": Parameter(number(0), "its epochs of linear warm-up"),
+    # downsampling
+    "sizes": Parameter(several(whole(7, 1024), "size"), "image sides in pixels, each studied"),
+    "tolerance": Parameter(number(0, 100), "loss that is acceptable, in points (hundredths)"),
+    # retrieval and features
+    "top_k": Parameter(several(whole(1), "count"), "numbers of nearest images looked at"),
+    "search": Parameter(one_of("auto", "exact", "faiss"), "how nearest images are found"),
+    "view": Parameter(one_of("train", "val", "test"), "split that is shown"),
+    "classes_shown": Parameter(text, "classes in the pictures, with commas; empty: all"),
+    "perplexities": Parameter(several(number(1), "perplexity"), "perplexities of t-SNE"),
+    "max_points": Parameter(whole(10), "images in a map of features"),
+    # reports
+    "summary": Parameter(text, "a summary.csv; empty: the study's", in_hash=False),
+    "metric": Parameter(one_of(*METRICS), "metric of the comparisons"),
+    "level": Parameter(number(0.5, 0.999), "confidence level"),
     # where it runs
     "device": Parameter(device_name, "auto, cpu, cuda or cuda:N", in_hash=False),
     "precision": Parameter(one_of("auto", "fp32", "bf16"), "number format of the encoder"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from lib.data import DataSet, describe_dataset, load_dataset
+from lib.data import DataSet, cap_classes, choose_fold, describe_dataset, load_dataset
 from lib.files import write_json, write_text
 from lib.identity import (
     RANDOM,
@@ -26,8 +26,9 @@ from lib.identity import (
 )
 from lib.params import ROOT, ParameterError, check_value, notebook_defaults
 
-# The runner tells a notebook which run it is by this variable.
+# The runner tells a notebook which run it is, and what its data are, by these variables.
 PLANNED = "CONTRASTIVE_RUN"
+PLANNED_DATA = "CONTRASTIVE_DATA"
 # One row of summary.csv; the columns users rely on (CONTRACT: results).
 COLUMNS = (
     "study", "run", "notebook", "dataset", "size", "method", "augment", "encoder", "protocol",
@@ -55,15 +56,29 @@ class Run:
 
     def load_data(self) -> DataSet:
         """The data set that the parameters name."""
+        return self.load_at(self.params.size)
+
+    def load_at(self, size: int) -> DataSet:
+        """The same data set with images of another size; the splits are the same."""
         p = self.params
-        return load_dataset(
+        data = load_dataset(
             p.dataset,
-            p.size,
+            size,
             p.data_root or None,
             split_seed=p.split_seed,
             max_unreadable=p.max_unreadable,
             progress=self.interactive,
         )
+        if p.cap_per_class:
+            data = cap_classes(data, p.cap_per_class, p.split_seed)
+        if p.folds:
+            data = choose_fold(data, p.folds, p.fold, p.split_seed)
+        return data
+
+    @property
+    def method(self) -> str:
+        """What summary.csv calls the run's encoder: its method, and where it comes from."""
+        return self.origin.method_on(self.params.dataset)
 
     def row(self, metric: str, value: float, **columns: Any) -> dict[str, Any]:
         """One row of results: what the run knows of itself, and the columns given."""
@@ -75,10 +90,11 @@ class Run:
             "study": p.study,
             "run": self.name,
             "notebook": self.notebook,
-            "dataset": short_name(p.dataset),
-            "size": p.size,
-            "method": getattr(p, "method", self.origin.method),
+            "dataset": short_name(getattr(p, "dataset", "")),
+            "size": getattr(p, "size", ""),
+            "method": self.method if hasattr(p, "dataset") else "",
             "augment": getattr(p, "augment", self.origin.augment),
+            "fold": p.fold if getattr(p, "folds", 0) else "",
             "seed": getattr(p, "seed", ""),
             "commit": commit(),
         }
@@ -111,7 +127,10 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     names = notebook_defaults(notebook)
     params = {name: check_value(name, variables[name]) for name in names}
     params["study"] = params["study"] or "interactive"
-    params["dataset"] = absolute_dataset(params["dataset"])
+    if params.get("folds", 0) and params["fold"] >= params["folds"]:
+        raise ParameterError(f"fold: {params['fold']} of {params['folds']}; the first is 0")
+    if "dataset" in params:
+        params["dataset"] = absolute_dataset(params["dataset"])
     results = Path(params["results"] or ROOT / "results").expanduser()
     origin = RANDOM
     if "init" in params:
@@ -121,13 +140,8 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     device, precision = choose_device(params), str(params.get("precision", "fp32"))
     if precision == "auto":
         precision = choose_precision(device, params.get("stem", "small"))
-    info = describe_dataset(
-        params["dataset"],
-        params["size"],
-        params["data_root"] or None,
-        split_seed=params["split_seed"],
-    )
-    name = run_name(notebook, params, origin, info.fingerprint)
+    mark = data_fingerprint(params, results)
+    name = run_name(notebook, params, origin, mark)
     planned = os.environ.get(PLANNED, name)
     if planned != name:
         raise RuntimeError(
@@ -136,12 +150,13 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     folder = Path(params["out"] or results / params["study"] / "runs" / name).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     # Runs are recorded by what they are, so the file reads the same wherever it was made.
-    used = {**params, "results": "", "out": "", "data_root": "", "device": device}
-    used["dataset"] = short_name(params["dataset"])
-    used["init"] = origin.identity
-    if "init" not in params:
-        del used["init"]
-    heading = f"# {name}\n# notebook {notebook} · data {info.fingerprint} · "
+    hidden = {"results": "", "out": "", "data_root": "", "summary": "", "device": device}
+    used = {**params, **{key: value for key, value in hidden.items() if key in params}}
+    if "dataset" in params:
+        used["dataset"] = short_name(params["dataset"])
+    if "init" in params:
+        used["init"] = origin.identity
+    heading = f"# {name}\n# notebook {notebook} · data {mark} · "
     heading += f"code {code_fingerprint(notebook)} · commit {commit()}\n"
     body = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
     write_text(folder / "params.yaml", heading + body)
@@ -155,6 +170,32 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
         precision,
         interactive=PLANNED not in os.environ,
     )
+
+
+def data_fingerprint(params: Mapping[str, Any], results: Path) -> str:
+    """What identifies the data a run reads: a data set's images and split, or a summary's text.
+
+    A report that is part of a plan is known by the runs it waits for (`lib.batch.plan`), since
+    the summary does not exist when it is planned.
+    """
+    if "dataset" not in params:
+        planned = os.environ.get(PLANNED_DATA)
+        return planned or file_digest(summary_file(params, results))
+    info = describe_dataset(
+        params["dataset"],
+        params["size"],
+        params["data_root"] or None,
+        split_seed=params["split_seed"],
+    )
+    return info.fingerprint
+
+
+def summary_file(params: Mapping[str, Any], results: Path) -> Path:
+    """The summary.csv that a report reads; ParameterError where there is none."""
+    path = Path(params["summary"] or results / params["study"] / "summary.csv").expanduser()
+    if not path.is_file():
+        raise ParameterError(f"summary: no {path}; run a study first, or name its summary.csv")
+    return path
 
 
 def find_encoder(init: str, results: Path) -> str:
@@ -199,9 +240,15 @@ def describe_origin(init: str) -> Origin:
         return Origin("simclr", "", file_digest(path))
     from lib.weights import read_header
 
-    used = read_header(path).get("parameters", {})
-    identity = used.get("run") or file_digest(path)
-    return Origin(str(used.get("method", "")), str(used.get("augment", "")), str(identity))
+    header = read_header(path)
+    used = header.get("parameters", {})
+    return Origin(
+        str(header.get("method") or used.get("method", "")),
+        str(used.get("augment", "")),
+        str(used.get("run") or file_digest(path)),
+        tuple(header.get("trail", ())),
+        str(used.get("variant", "")),
+    )
 
 
 def file_digest(path: Path) -> str:

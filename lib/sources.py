@@ -23,7 +23,7 @@ def embed_sources(data: DataSet, run: Run) -> dict[str, dict[str, Features]]:
         random = build_encoder(p.encoder, p.stem, data.channels, seed=p.seed)
     else:
         encoder = load_frozen(data, run)
-        sources[run.origin.method] = embed_splits(encoder, data, run.device, run.precision)
+        sources[run.method] = embed_splits(encoder, data, run.device, run.precision)
         if p.floors:
             about = encoder.architecture, encoder.stem, encoder.channels
             random = build_encoder(*about, seed=p.seed)

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lib.data.pool import PooledRows
+
 # Share of the free device memory that resident images may take; the rest is for training.
 RESIDENT_SHARE = 0.5
 
@@ -28,7 +30,7 @@ class ImageStore:
         self.images, self.device = images, torch.device(device)
         limit = free_memory(self.device) if limit is None else limit
         # A memory map is one because it is large for this machine: on the CPU it stays a map.
-        mapped = isinstance(images, np.memmap) and self.device.type == "cpu"
+        mapped = isinstance(images, np.memmap | PooledRows) and self.device.type == "cpu"
         self.resident: Tensor | None = None
         if images.nbytes <= limit and not mapped:
             rows = torch.from_numpy(np.ascontiguousarray(images))

@@ -65,7 +65,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("weight_decay", -1e-9, "expected a number from 0"),
     ("floors", 1, "expected true or false, found 1"),
     ("floors", "true", "expected true or false"),
-    ("method", "simclrr", "expected one of simclr (did you mean simclr?)"),
+    ("method", "simclrr", "expected one of simclr, supcon (did you mean simclr?)"),
     ("augment", "nover", "did you mean novel?"),
     ("stem", ["small"], "expected one of small, strided, imagenet"),
     ("labels", 0, "expected a count of labels"),
@@ -112,7 +112,7 @@ def test_every_augmentation_sequence_can_be_asked_for() -> None:
 def test_what_does_not_change_a_result_is_not_hashed() -> None:
     # The precision changes the numbers, where the files lie does not.
     assert {name for name, p in PARAMETERS.items() if not p.in_hash} == {
-        "data_root", "device", "results", "study", "out",
+        "data_root", "device", "results", "study", "out", "summary",
     }  # fmt: skip
 
 

@@ -79,9 +79,9 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
     primaries = torch.tensor([0.0, 1 / 3, 2 / 3], device=x.device, dtype=x.dtype)
     d = turn - primaries.view(1, 3, 1, 1)
     d.sub_(d.round()).abs_().clamp_(1.0 / 6.0, 1.0 / 3.0)
-    # top + chroma − 6 · chroma · d, in place; rounding may leave [0, 1] by a few 1e-8.
+    # top + chroma − 6 · chroma · d; rounding may leave [0, 1] by a few 1e-8.
     top.add_(chroma6, alpha=1.0 / 6.0)
-    return torch.sub(top, d.mul_(chroma6), out=d).clamp_(0.0, 1.0)
+    return torch.addcmul(top, d, chroma6, value=-1.0, out=d).clamp_(0.0, 1.0)
 
 
 def colour_jitter(
@@ -135,4 +135,4 @@ def _affine_(y: Tensor, factor: Tensor, by_pixel: Tensor, by_sample: Tensor) -> 
     grey = _grey(y) if y.shape[1] == 3 else y.clone()
     mean = grey.mean((2, 3), keepdim=True)
     grey.mul_(by_pixel).add_(mean.mul_(by_sample))
-    y.mul_(factor).add_(grey).clamp_(0.0, 1.0)
+    torch.addcmul(grey, y, factor, out=y).clamp_(0.0, 1.0)

@@ -99,7 +99,7 @@ def _sharpen(x: Tensor, rest: Tensor, out: Tensor) -> None:
     sums += flat[: -2 * W]
     box[: W + 1], box[-W - 1 :] = 0.0, 0.0
     torch.add(sums[2:], sums[1:-1], out=box[W + 1 : -W - 1]).add_(sums[:-2])
-    out.sub_(x, alpha=9.0).mul_(rest).add_(x).clamp_(0.0, 1.0)
+    torch.addcmul(x, out.sub_(x, alpha=9.0), rest, out=out).clamp_(0.0, 1.0)
 
 
 def luma_levels(x: Tensor) -> Tensor:

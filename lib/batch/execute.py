@@ -19,7 +19,7 @@ from typing import Any
 
 from lib.identity import commit, short_name
 from lib.params import NOTEBOOKS, ROOT
-from lib.run import PLANNED
+from lib.run import PLANNED, PLANNED_DATA
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Spec:
     """One run to execute.
 
     slots: runs at a time on its machine, which share the cores. banner: shown over its report.
+    data: what identifies its data.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Spec:
     study_folder: str
     slots: int
     banner: str = ""
+    data: str = ""
 
     @property
     def work(self) -> Path:
@@ -85,6 +87,7 @@ def execute_in_process(spec: Spec) -> Outcome:
         **os.environ,
         "OMP_NUM_THREADS": str(choose_threads(spec.slots)),
         PLANNED: spec.name,
+        PLANNED_DATA: spec.data,
     }
     # The kernel starts in the notebooks' folder: it finds `lib` from there without installation.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -150,11 +153,11 @@ def forget_paths(executed: Path, spec: Spec) -> None:
     text = json.dumps(notebook, indent=1, ensure_ascii=False)
     results = Path(spec.study_folder).parent
     known = {str(spec.work): f"runs/{spec.name}", str(results): "results", str(ROOT): "."}
-    dataset = str(spec.params["dataset"])
+    dataset = str(spec.params.get("dataset", ""))
     path, short = dataset.partition(":")[2], short_name(dataset).partition(":")[2]
     if path:
         known[path] = short
-    for name in ("data_root", "init"):
+    for name in ("data_root", "init", "summary"):
         value = str(spec.params.get(name) or "")
         if Path(value).is_absolute():
             known.setdefault(value, f"{name}/{Path(value).name}")

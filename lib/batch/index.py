@@ -54,7 +54,7 @@ def write_index(
     if probed:
         parts.append(glance(table))
     parts.append(runs_section(runs, study_folder, failed, skipped))
-    synthetic = "phantom" in {run.params["dataset"] for run in runs}
+    synthetic = "phantom" in {run.params.get("dataset") for run in runs}
     footer = {
         "study": study.name,
         "code": commit(),

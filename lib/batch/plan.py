@@ -5,18 +5,29 @@ from __future__ import annotations
 import fnmatch
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lib.batch.study import Experiment, Setting, Study, StudyError
-from lib.identity import Origin, absolute_dataset, run_name
+from lib.data.folds import fold_counts
+from lib.identity import Origin, absolute_dataset, digest, finetuned_name, run_name
 from lib.params import ParameterError, notebook_defaults
 
 # What a run takes over from the run whose encoder it uses, unless its experiment says otherwise.
-INHERITED = ("dataset", "size", "split_seed", "max_unreadable", "data_root", "seed", "precision")
-ENCODER_NOTEBOOKS = ("01_pretrain",)
+INHERITED = (
+    "dataset", "size", "split_seed", "folds", "fold", "cap_per_class", "max_unreadable",
+    "data_root", "seed", "precision",
+)  # fmt: skip
+ENCODER_NOTEBOOKS = ("01_pretrain", "03_finetune")
+# Notebooks that read the study's summary: they run last, after everything else.
+REPORT_NOTEBOOKS = ("09_report",)
+# What a notebook cannot do with a kind of task, and why.
+REFUSED = {
+    ("04_imbalance", "multi-label"): "an image with several labels belongs to rare and common "
+    "classes at once, so it can be neither left out nor repeated for one of them",
+}
 
 
 @dataclass(frozen=True)
@@ -24,8 +35,9 @@ class PlannedRun:
     """One run of a study.
 
     params: all of the notebook's parameters. needs: names of the runs that must be done first.
-    work: how much computing it is, in image passes at 28 px (a pass being one image in one
-    epoch), for the estimate of what is left; 0 where the notebook does not train.
+    work: how much computing it is, in image passes at 28 px (a pass being one image in one epoch),
+    for the estimate of what is left; 0 where the notebook does not train. origin: of the encoder
+    it starts from. data: what identifies its data. images: how many in each split.
     """
 
     name: str
@@ -35,6 +47,9 @@ class PlannedRun:
     needs: tuple[str, ...]
     work: float
     origin: Origin
+    data: str = ""
+    images: Mapping[str, int] = field(default_factory=dict)
+    channels: int = 3
 
 
 def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
@@ -47,7 +62,8 @@ def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
     """
     by_experiment: dict[str, list[PlannedRun]] = {}
     mistakes: list[str] = []
-    for experiment in in_order(study.experiments, path):
+    reports = [e for e in study.experiments if e.notebook in REPORT_NOTEBOOKS]
+    for experiment in in_order([e for e in study.experiments if e not in reports], path):
         where = f"{path}: experiments.{experiment.name}"
         runs: list[PlannedRun] = []
         for setting in experiment.settings:
@@ -62,7 +78,20 @@ def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
         by_experiment[experiment.name] = runs
     if mistakes:
         raise StudyError(list(dict.fromkeys(mistakes)))
-    return [run for runs in by_experiment.values() for run in runs]
+    planned = [run for runs in by_experiment.values() for run in runs]
+    return planned + [plan_report(e, s, planned, study) for e in reports for s in e.settings]
+
+
+def plan_report(
+    experiment: Experiment, setting: Setting, planned: list[PlannedRun], study: Study
+) -> PlannedRun:
+    """A run that reads summary.csv: it needs all others, and is known by their names."""
+    params = {**notebook_defaults(experiment.notebook), **setting.values, "study": study.name}
+    needs = tuple(dict.fromkeys(run.name for run in planned))
+    nothing = Origin("", "", "")
+    data = digest(sorted(needs))
+    name = run_name(experiment.notebook, params, nothing, data)
+    return PlannedRun(name, experiment.name, experiment.notebook, params, needs, 0, nothing, data)
 
 
 def in_order(experiments: list[Experiment], path: Path) -> list[Experiment]:
@@ -137,8 +166,10 @@ def plan_run(
         named = ("dataset: ", "size: ")
         lines = [m if m.startswith(named) else f"dataset: {m}" for m in mistakes]
         raise ParameterError("\n".join(lines))
+    if params.get("folds", 0) and params["fold"] >= params["folds"]:
+        raise ParameterError(f"fold: {params['fold']} of {params['folds']}; the first is 0")
     if upstream is not None:
-        origin = Origin(upstream.params["method"], upstream.params["augment"], upstream.name)
+        origin = made_by(upstream)
     elif "init" not in params:
         origin = Origin("", "", "")
     else:
@@ -152,10 +183,34 @@ def plan_run(
         info = cached_describe(dataset, size, root, params["split_seed"])
     except Exception as error:
         raise ParameterError(f"dataset: {' '.join(str(error).split())}") from error
+    reason = REFUSED.get((experiment.notebook, info.task))
+    if reason:
+        raise ParameterError(f"dataset: {dataset} is {info.task}: {reason}")
     name = run_name(experiment.notebook, params, origin, info.fingerprint)
-    passes = info.counts.get("train", 5000) * params.get("epochs", 0) * (size / 28) ** 2
+    counts = fold_counts(info.counts, params["folds"]) if params.get("folds") else info.counts
+    passes = counts.get("train", 5000) * params.get("epochs", 0) * (size / 28) ** 2
     needs = (upstream.name,) if upstream else ()
-    return PlannedRun(name, experiment.name, experiment.notebook, params, needs, passes, origin)
+    return PlannedRun(
+        name,
+        experiment.name,
+        experiment.notebook,
+        params,
+        needs,
+        passes,
+        origin,
+        info.fingerprint,
+        dict(counts),
+        info.channels or 3,
+    )
+
+
+def made_by(run: PlannedRun) -> Origin:
+    """The origin of the encoder that a planned run will make."""
+    p = run.params
+    method, augment = str(p.get("method", "")), str(p.get("augment", run.origin.augment))
+    if run.notebook == "03_finetune":
+        method = finetuned_name(run.origin.method)
+    return run.origin.trained_on(p["dataset"], method, augment, run.name, p.get("variant", ""))
 
 
 @cache

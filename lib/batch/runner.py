@@ -41,8 +41,8 @@ def is_done(study_folder: Path, name: str) -> bool:
 def make_spec(run: PlannedRun, study: str, study_folder: Path, slots: int) -> Spec:
     """What executing `run` takes."""
     params = {**run.params, "study": study, "results": str(study_folder.parent)}
-    banner = SYNTHETIC if run.params["dataset"] == "phantom" else ""
-    return Spec(run.name, run.notebook, params, str(study_folder), slots, banner)
+    banner = SYNTHETIC if run.params.get("dataset") == "phantom" else ""
+    return Spec(run.name, run.notebook, params, str(study_folder), slots, banner, run.data)
 
 
 def run_plan(

@@ -3,6 +3,7 @@
 from lib.data.base import SPLITS, DataError, DataSet, Split, Task
 from lib.data.decode import resample
 from lib.data.describe import DataInfo, check_dataset, describe_dataset
+from lib.data.folds import cap_classes, choose_fold
 from lib.data.load import load_dataset
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "DataSet",
     "Split",
     "Task",
+    "cap_classes",
     "check_dataset",
+    "choose_fold",
     "describe_dataset",
     "load_dataset",
     "resample",

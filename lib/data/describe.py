@@ -10,7 +10,8 @@ from pathlib import Path
 from lib.data.base import SPLITS, DataError, Task
 from lib.data.cache import cache_folder, combined_hash, data_folder
 
-MIN_SIZE, MAX_SIZE = 8, 1024  # pixels
+MIN_SIZE, MAX_SIZE = 7, 1024  # pixels
+PHANTOM_SIZES = (28, 224)  # drawn; smaller images are resampled from the smallest
 PHANTOM_COUNTS = (2000, 400, 800)
 KINDS = ("npz", "folder", "csv")
 
@@ -48,7 +49,7 @@ def check_dataset(
     """
     from lib.data import medmnist
 
-    low, high = (28, 224) if name == "phantom" else (MIN_SIZE, MAX_SIZE)
+    low, high = MIN_SIZE, PHANTOM_SIZES[1] if name == "phantom" else MAX_SIZE
     mistakes = []
     if isinstance(size, bool) or not isinstance(size, int) or not low <= size <= high:
         mistakes.append(f"size: {size!r} given for {name}; a whole number from {low} to {high}")

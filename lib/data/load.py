@@ -7,7 +7,14 @@ from pathlib import Path
 
 from lib.data.base import DataError, DataSet
 from lib.data.cache import IN_MEMORY, cache_folder, data_folder
-from lib.data.describe import KINDS, PHANTOM_COUNTS, check_dataset, phantom_fingerprint
+from lib.data.decode import resample
+from lib.data.describe import (
+    KINDS,
+    PHANTOM_COUNTS,
+    PHANTOM_SIZES,
+    check_dataset,
+    phantom_fingerprint,
+)
 
 
 def load_dataset(
@@ -39,7 +46,9 @@ def load_dataset(
     if name == "phantom":
         from lib.data.phantom import load_phantom
 
-        data = load_phantom(size, PHANTOM_COUNTS, seed=0)
+        data = load_phantom(max(size, PHANTOM_SIZES[0]), PHANTOM_COUNTS, seed=0)
+        if size < data.size:
+            data = shrink(data, size)
         return dataclasses.replace(data, fingerprint=phantom_fingerprint(size))
     if kind == "npz":
         from lib.data.npz import load_npz
@@ -62,3 +71,13 @@ def load_dataset(
     from lib.data.medmnist import load_medmnist
 
     return load_medmnist(name, size, root, cache, limit=in_memory_limit, progress=progress)
+
+
+def shrink(data: DataSet, size: int) -> DataSet:
+    """The same data set with images area-resampled to fewer pixels."""
+    splits = {
+        name: dataclasses.replace(split, images=resample(split.images, size))
+        for name, split in data.splits.items()
+    }
+    note = f"Images of {size} px are resampled from {data.size} px."
+    return dataclasses.replace(data, size=size, splits=splits, notes=(*data.notes, note))

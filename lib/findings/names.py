@@ -8,8 +8,14 @@ METHOD_NAMES = {
     "random": "random encoder",
     "pixels": "raw pixels",
     "imagenet": "ImageNet weights",
+    "supervised": "cross-entropy",
 }
-PROTOCOL_NAMES = {"probe": "logistic regression", "knn": "kNN"}
+PROTOCOL_NAMES = {
+    "probe": "logistic regression",
+    "knn": "kNN",
+    "finetune": "finetuned",
+    "retrieval": "retrieval",
+}
 METRIC_NAMES = {
     "auroc": "AUROC",
     "accuracy": "accuracy",
@@ -21,10 +27,21 @@ METRIC_NAMES = {
 }
 
 
+def split_method(method: str) -> tuple[str, str, str]:
+    """A method of summary.csv in its parts: `simclr from a>b (warm)` → simclr, a>b, warm."""
+    rest, _, variant = method.partition(" (")
+    base, _, source = rest.partition(" from ")
+    return base, source, variant.removesuffix(")")
+
+
 def name_source(method: str, augment: str = "") -> str:
-    """A method as printed: `SimCLR, novel`."""
-    name = METHOD_NAMES.get(method, method)
-    return f"{name}, {augment}" if augment else name
+    """A method as printed: `SimCLR, novel`; `SimCLR, novel, from pathmnist then dermamnist`."""
+    base, source, variant = split_method(method)
+    before, _, finetuned = base.partition("+")
+    name = METHOD_NAMES.get(before, before) + (", finetuned" if finetuned else "")
+    name += f", {augment}" if augment else ""
+    name += f", from {source.replace('>', ' then ')}" if source else ""
+    return name + (f" ({variant})" if variant else "")
 
 
 def name_labels(labels: str) -> str:

@@ -126,7 +126,10 @@ def test_a_run_shared_by_two_experiments_has_one_name(lab: Any) -> None:
         ),
         ("  a: {notebook: 00_data, set: {dataset: 'npz:no.npz'}}\n", "experiments.a.dataset: "),
         ("  a: {notebook: 00_data, set: {dataset: 'folder:no'}}\n", "experiments.a.dataset: "),
-        ("  a: {notebook: 00_data, set: {dataset: phantom, size: 8}}\n", "experiments.a.size: 8"),
+        (
+            "  a: {notebook: 00_data, set: {dataset: phantom, size: 300}}\n",
+            "experiments.a.size: 300",
+        ),
         (
             "  a: {notebook: 02_probe, set: {init: pretrian}}\n",
             "experiments.a.init: no encoder pretrian: neither a file nor a run under",

@@ -1,0 +1,98 @@
+"""A data set split anew: folds of a cross-validation, and classes cut to a size."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lib.data.base import SPLITS, DataError, DataSet, Split
+from lib.data.cache import combined_hash
+from lib.data.pool import pool_images, take_images
+from lib.data.split import Indices, carve_val, cross_validation_folds
+
+
+def choose_fold(data: DataSet, folds: int, fold: int, seed: int) -> DataSet:
+    """All images of a data set, split anew: test is fold number `fold` of `folds`.
+
+    Of the rest an eighth is val. Stratified; groups (patients, lesions) are never torn. The seed
+    decides the folds, so the tests of all folds together are every image once. Images are not
+    copied where they are memory-mapped. Raises DataError for fewer than 2 folds, a fold that is
+    not there, or more folds than groups.
+    """
+    if not 0 <= fold < folds:
+        raise DataError(f"fold: {fold} of {folds}; the first is 0, the last {folds - 1}")
+    y, groups = pooled(data, "y"), pooled(data, "groups")
+    n = sum(len(split) for split in data.splits.values())
+    rest, test = cross_validation_folds(y, groups, folds, seed, n=n)[fold]
+    inner = carve_val(
+        None if y is None else y[rest],
+        None if groups is None else groups[rest],
+        seed,
+        n=len(rest),
+    )
+    rows = dict(zip(SPLITS, (rest[inner[0]], rest[inner[1]], test), strict=True))
+    unit = "stratified" if groups is None else f"by group ({len(np.unique(groups)):,})"
+    note = f"Cross-validation: fold {fold + 1} of {folds} of all {n:,} images, {unit}, seed {seed};"
+    note += " an eighth of the rest is val. The data set's own split is not used."
+    mark = combined_hash([data.fingerprint, "fold", folds, fold, seed])
+    notes = (*data.notes, note)
+    return dataclasses.replace(data, splits=take(data, rows), fingerprint=mark, notes=notes)
+
+
+def cap_classes(data: DataSet, most: int, seed: int) -> DataSet:
+    """At most `most` images of each class in the whole data set, chosen by the seed.
+
+    Each split keeps its share of a class. Raises DataError for data without labels or with
+    several labels an image, where a class cannot be cut alone.
+    """
+    y = pooled(data, "y")
+    if y is None or y.ndim == 2:
+        what = "no labels" if y is None else "several labels an image"
+        raise DataError(f"cap_per_class: {data.name} has {what}; set it to 0")
+    rng = np.random.default_rng([seed, 97])
+    split_of = np.repeat(np.arange(len(SPLITS)), [len(data.splits[s]) for s in SPLITS])
+    kept: list[npt.NDArray[np.int64]] = []
+    for k in range(len(data.classes)):
+        own = rng.permutation(np.flatnonzero(y == k))
+        # Interleaved by rank within their split, so that cutting keeps the splits' shares.
+        rank = np.empty(len(own))
+        for s in range(len(SPLITS)):
+            here = np.flatnonzero(split_of[own] == s)
+            rank[here] = (np.arange(len(here)) + 0.5) / max(1, len(here))
+        kept.append(own[np.argsort(rank, kind="stable")[:most]])
+    chosen = np.sort(np.concatenate(kept))
+    rows = {s: chosen[split_of[chosen] == i] for i, s in enumerate(SPLITS)}
+    note = f"At most {most:,} images of each class are used: {len(chosen):,} of {len(y):,}."
+    mark = combined_hash([data.fingerprint, "cap", most, seed])
+    notes = (*data.notes, note)
+    return dataclasses.replace(data, splits=take(data, rows), fingerprint=mark, notes=notes)
+
+
+def pooled(data: DataSet, name: str) -> Any:
+    """Labels, ids or groups of all splits one after the other, or None where one has none."""
+    parts = [getattr(data.splits[s], name) for s in SPLITS]
+    return None if any(part is None for part in parts) else np.concatenate(parts)
+
+
+def take(data: DataSet, rows: Mapping[str, Indices]) -> dict[str, Split]:
+    """New splits from rows of the pooled data set."""
+    images = pool_images([data.splits[s].images for s in SPLITS])
+    columns = {name: pooled(data, name) for name in ("y", "ids", "groups")}
+
+    def split(index: Indices) -> Split:
+        chosen = {name: None if c is None else c[index] for name, c in columns.items()}
+        return Split(take_images(images, index), **chosen)
+
+    return {name: split(index) for name, index in rows.items()}
+
+
+def fold_counts(counts: Mapping[str, int], folds: int) -> dict[str, int]:
+    """About how many images each split of a fold has, for planning."""
+    n = sum(counts.values())
+    test = n // folds
+    val = (n - test) // 8
+    return {"train": n - test - val, "val": val, "test": test}
