@@ -15,18 +15,10 @@ from matplotlib.figure import Figure
 
 from lib.embed import flatten_pixels
 from lib.evaluate import Evaluated, label_budgets, probe_features
-from lib.figures import (
-    AUGMENT_COLOURS,
-    COLOURS,
-    colour_of,
-    plot_budgets,
-    plot_class_counts,
-    plot_confusion,
-    plot_confusions,
-    plot_gallery,
-    plot_history,
-    sample_gallery,
-)
+from lib.figures.base import AUGMENT_COLOURS, COLOURS, colour_of
+from lib.figures.classifiers import plot_budgets, plot_confusion, plot_confusions
+from lib.figures.images import plot_class_counts, plot_gallery, sample_gallery
+from lib.figures.training import plot_history
 from lib.findings.data import describe_data
 from tests.synthetic import NAMES, TASKS, make_data, unlabelled
 
@@ -72,7 +64,7 @@ def results() -> list[Evaluated]:
 
 def test_no_pyplot_even_when_a_figure_is_shown() -> None:
     code = (
-        "import sys, numpy as np\nfrom lib.figures import plot_confusion\n"
+        "import sys, numpy as np\nfrom lib.figures.classifiers import plot_confusion\n"
         "figure = plot_confusion(np.eye(2, dtype=int), ('a', 'b'))\n"
         "assert figure._repr_png_()\nprint('matplotlib.pyplot' in sys.modules)"
     )

@@ -27,7 +27,7 @@ from lib.batch.summary import (
     over_seeds,
     read_summary,
 )
-from lib.figures import colour_of, new_figure, tidy
+from lib.figures.base import colour_of, new_figure, tidy
 from lib.files import write_text
 from lib.findings.names import name_source
 from lib.identity import commit

@@ -81,10 +81,12 @@ def pooled(data: DataSet, name: str) -> Any:
 def take(data: DataSet, rows: Mapping[str, Indices]) -> dict[str, Split]:
     """New splits from rows of the pooled data set."""
     images = pool_images([data.splits[s].images for s in SPLITS])
-    columns = {name: pooled(data, name) for name in ("y", "ids", "groups")}
+    columns: dict[str, Any] = {name: pooled(data, name) for name in ("y", "ids", "groups")}
 
     def split(index: Indices) -> Split:
-        chosen = {name: None if c is None else c[index] for name, c in columns.items()}
+        chosen: dict[str, Any] = {
+            name: None if c is None else c[index] for name, c in columns.items()
+        }
         return Split(take_images(images, index), **chosen)
 
     return {name: split(index) for name, index in rows.items()}

@@ -1,0 +1,1 @@
+"""Figures: each takes data and returns a matplotlib Figure; no pyplot state."""
