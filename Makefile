@@ -10,7 +10,7 @@ ROOT_OK := $(if $(filter 0,$(shell id -u)),--allow-root)
 .PHONY: help demo test lab lint bench lock clean
 
 help:
-	@echo "make demo   pretrain, probe and report on the embedded synthetic data set (minutes, offline)"
+	@echo "make demo   pretrain, probe, finetune, retrieve, report on the embedded synthetic data set (minutes, offline)"
 	@echo "make test   lint, types and every test, the notebooks included"
 	@echo "make lab    JupyterLab on the notebooks"
 	@echo "make lint   ruff and mypy"
@@ -31,7 +31,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/python run_all.py params/demo.yaml
+	$(BIN)/python run_all.py params/demo.yaml --jobs 2
 
 lint: $(READY)
 	$(BIN)/ruff check .

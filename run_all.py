@@ -21,9 +21,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--only", metavar="PATTERN",
         help="only runs or experiments whose name fits, and what they need")  # fmt: skip
     add("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
-    add("--force", action="store_true", help="do again what is already done")
+    add(
+        "--force", action="store_true", help="do again what is already done; with --only, what fits"
+    )
     add("--dry-run", action="store_true",
-        help="print the plan: runs, what each needs, what is already done")  # fmt: skip
+        help="print the plan: runs, what each needs, what is done, estimated times")  # fmt: skip
     add("--set", action="append", default=[], metavar="KEY=VALUE",
         help="a parameter for all experiments, or EXPERIMENT.KEY=VALUE for one")  # fmt: skip
     where = parser.add_mutually_exclusive_group()
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise StudyError([f"--results {options.results}: is a file, not a folder"])
         overrides = dict(parse_override(text) for text in options.set)
         study = read_study(options.params, overrides)
-        from lib.batch.plan import plan_study, select
+        from lib.batch.plan import fitting, plan_study, select
 
         runs = plan_study(study, options.params, results)
         selected = select(runs, options.only)
@@ -54,13 +56,15 @@ def main(arguments: list[str] | None = None) -> int:
             raise StudyError(
                 [f"--only {options.only}: fits no run of {options.params} (experiments: {known})"]
             )
+        forced = fitting(runs, options.only) if options.force else frozenset()
         from lib.batch.runner import check_slurm
         from lib.batch.session import print_plan, run_study
 
         if options.slurm is not None:
             check_slurm(options.slurm, submit=not options.dry_run)
         if options.dry_run:
-            print_plan(study, selected, results / study.name, force=options.force)
+            folder = results / study.name
+            print_plan(study, selected, folder, forced=forced, jobs=options.jobs)
             return 0
         return run_study(
             study,
@@ -68,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
             selected,
             results / study.name,
             jobs=options.jobs,
-            force=options.force,
+            forced=forced,
             scheduler=options.scheduler,
             slurm=options.slurm,
         )

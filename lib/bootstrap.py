@@ -60,7 +60,26 @@ def bootstrap_intervals(
     evaluation.require_all_classes()
     draws = _draw(evaluation, groups, n, seed)
     replicates = _replicate(evaluation, draws, recalls=classes is not None)
-    return {name: _interval(name, values, level) for name, values in replicates.items()}
+    return {name: percentile_interval(name, values, level) for name, values in replicates.items()}
+
+
+def bootstrap_replicates(
+    y: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    task: Task,
+    groups: npt.ArrayLike | None = None,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+) -> dict[str, Array]:
+    """Every metric under each of n resamples, [n]; NaN where it is undefined.
+
+    The same y, groups and seed give the same resamples, whatever the scores: replicates of several
+    classifiers go together, one by one. Everything else as in `bootstrap_intervals`.
+    """
+    evaluation = Evaluation(y, scores, task)
+    evaluation.require_all_classes()
+    return _replicate(evaluation, _draw(evaluation, groups, n, seed), recalls=False)
 
 
 def paired_bootstrap(
@@ -88,7 +107,7 @@ def paired_bootstrap(
     a, b = (_replicate(e, _draw(e, groups, n, seed), recalls) for e in both)
     differences = {}
     for name in a:
-        interval = _interval(name, a[name] - b[name], level)
+        interval = percentile_interval(name, a[name] - b[name], level)
         differences[name] = Difference(float(value_a[name][0] - value_b[name][0]), *interval)
     return differences
 
@@ -97,30 +116,46 @@ def _draw(
     evaluation: Evaluation, groups: npt.ArrayLike | None, n: int, seed: int
 ) -> Iterator[Array]:
     """How often each image is drawn, [B, N] at a time, n rows in all."""
+    strata = None if evaluation.task == "multi-label" else evaluation.y
+    width = max(len(evaluation.y), evaluation.L * evaluation.C**2)
+    return draw_counts(len(evaluation.y), strata, groups, n, seed, width)
+
+
+def draw_counts(
+    N: int,
+    strata: npt.NDArray[np.int64] | None,
+    groups: npt.ArrayLike | None,
+    n: int,
+    seed: int,
+    width: int = 1,
+) -> Iterator[Array]:
+    """How often each of N images is drawn in each of n resamples, [B, N] at a time.
+
+    strata: int [N], images are drawn within each; None: from all. With groups, whole groups are
+    drawn and strata do not count. width: numbers held per resample, where more than N.
+    """
     if n < 1:
         raise ValueError(f"n: expected at least one bootstrap replicate; found {n}")
-    N = len(evaluation.y)
     if groups is not None:
         names, unit = np.unique(np.asarray(groups), return_inverse=True)
         if unit.shape != (N,):
             raise ValueError(f"groups: expected [{N}], one per image; found {[*unit.shape]}")
         if len(names) < 2:
             raise ValueError("groups: all images are of one group; leave groups out")
-        strata = [np.arange(len(names))]
+        parts = [np.arange(len(names))]
     else:
         unit = np.arange(N)
-        classes = [0] if evaluation.task == "multi-label" else range(evaluation.C)
-        whole = evaluation.task == "multi-label"
-        strata = [unit if whole else np.flatnonzero(evaluation.y == k) for k in classes]
+        kinds = [] if strata is None else np.unique(strata).tolist()
+        parts = [np.flatnonzero(strata == k) for k in kinds] or [unit]
     rng = np.random.default_rng(seed)
-    rows = max(1, CHUNK // max(N, evaluation.L * evaluation.C**2))
+    rows = max(1, CHUNK // max(N, width))
     for start in range(0, n, rows):
         # one row after the other, so that the draws do not depend on the size of a chunk
         counts = np.zeros((min(rows, n - start), unit.max() + 1))
         for row in counts:
-            for stratum in strata:
-                drawn = rng.integers(len(stratum), size=len(stratum))
-                row[stratum] = np.bincount(drawn, minlength=len(stratum))
+            for part in parts:
+                drawn = rng.integers(len(part), size=len(part))
+                row[part] = np.bincount(drawn, minlength=len(part))
         yield counts if groups is None else counts[:, unit]
 
 
@@ -135,7 +170,8 @@ def _replicate(evaluation: Evaluation, draws: Iterator[Array], recalls: bool) ->
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _interval(name: str, values: Array, level: float) -> Interval:
+def percentile_interval(name: str, values: Array, level: float) -> Interval:
+    """The interval of replicates [n], those that are NaN left out; ValueError where all are."""
     if not 0 < level < 1:
         raise ValueError(f"level: expected a number between 0 and 1; found {level}")
     defined = values[np.isfinite(values)]

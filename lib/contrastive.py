@@ -85,7 +85,8 @@ class BalancedBatches(EpochBatches):
 
     y: int64 [N]. Each class is gone through in a shuffled order again and again, the rare ones
     more often, as when images were drawn with the inverse of their class's size as weight, but
-    evenly. Classes without an image take no part.
+    evenly. Classes without an image take no part; images whose label is not known (below 0) count
+    as one class.
     """
 
     def __init__(self, y: Tensor, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
@@ -141,6 +142,8 @@ class ContrastiveModule(pl.LightningModule):
         super().__init__()
         if recipe.method == "supcon" and y is None:
             raise DataError("method: supcon needs labels; without any, use simclr")
+        if recipe.balanced_batches and y is not None and y.ndim == 2:
+            raise DataError("balanced_batches: images have several labels; set it to false")
         self.y = y if recipe.method == "supcon" else None
         with seeded(recipe.seed + 1):
             self.head = ProjectionHead(

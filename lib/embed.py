@@ -79,5 +79,5 @@ def flatten_pixels(data: DataSet) -> dict[str, Features]:
 
 def centred(images: npt.NDArray[np.uint8]) -> Features:
     """Images uint8 [N, H, W, C] as rows float32 [N, H·W·C] in [-1, 1] with mean 0."""
-    rows = images.reshape(len(images), -1).astype(np.float32) / 255
+    rows = np.asarray(images).reshape(len(images), -1).astype(np.float32) / 255
     return np.asarray(rows - rows.mean(axis=1, keepdims=True), np.float32)

@@ -17,6 +17,7 @@ from lib.data.base import Task
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 THRESHOLD = 0.5  # of medmnist.Evaluator, for binary and multi-label tasks
+REFERABLE = 2  # the grade from which diabetic retinopathy is referred to an eye clinic
 
 
 def compute_metrics(
@@ -108,7 +109,12 @@ class Evaluation:
     macro_f1: mean over classes (binary: over both); multi-label: mean over labels.
     weighted_precision: mean over classes by their number of images; a class that is never
     predicted counts 0.
+    auroc_ovo: multi-class and ordinal only; mean over all pairs of classes of the AUROC between
+    the two, itself the mean over which of them is sought: M of Hand & Till (2001). Unlike auroc it
+    does not change with the classes' sizes.
     quadratic_kappa: ordinal only; Cohen's kappa with squared distances (Cohen 1968).
+    auroc_referable: ordinal with three grades or more; of grade 2 and above against those below,
+    by the sum of their scores. For diabetic retinopathy, that is referable disease.
     """
 
     def __init__(
@@ -130,6 +136,7 @@ class Evaluation:
         cells = (np.arange(self.L) * self.C + truth) * self.C + decision
         self._cells = cells.ravel()
         self._rankings: list[_Ranking] | None = None
+        self._upper: _Ranking | None = None
 
     def membership(self) -> npt.NDArray[np.bool_]:
         """Whether each image belongs to each class, [N, K]."""
@@ -177,9 +184,30 @@ class Evaluation:
             "macro_f1": f1.mean(axis=1),
             "weighted_precision": _divide((share * precision).sum(axis=1), share.sum(axis=1)),
         }
+        if self.task in ("multi-class", "ordinal"):
+            values["auroc_ovo"] = self._one_against_one(weights)
         if self.task == "ordinal":
-            values["quadratic_kappa"] = _quadratic_kappa(confusion[:, 0])
+            values["quadratic_kappa"] = quadratic_kappa(confusion[:, 0])
+            if len(self.classes) > REFERABLE:
+                values["auroc_referable"] = self._referable(weights)
         return values
+
+    def _one_against_one(self, weights: Array) -> Array:
+        """Hand & Till's M, [B].
+
+        With all classes weighing the same, the negatives of a class are as much of each other
+        class: its AUROC is the mean over those of the AUROC against each alone.
+        """
+        own = weights @ self.membership().astype(np.float64)
+        share = _divide(np.ones_like(own), own)  # NaN for a class that was not drawn
+        return self._ranked(weights * share[:, self.y])[0]
+
+    def _referable(self, weights: Array) -> Array:
+        """AUROC of the upper grades, [B]."""
+        if self._upper is None:
+            tail = self.scores[:, REFERABLE:].sum(axis=1, dtype=np.float64)
+            self._upper = _Ranking.of(self.y >= REFERABLE, tail)
+        return self._upper.weighted(weights)[0]
 
     def _by_class(self, values: Array) -> Array:
         """Of values [B, L, C] those that stand for the K classes, [B, K]."""
@@ -213,7 +241,7 @@ class _Ranking:
     last_hit: Indices
 
     @classmethod
-    def of(cls, member: npt.NDArray[np.bool_], score: npt.NDArray[np.float32]) -> _Ranking:
+    def of(cls, member: npt.NDArray[np.bool_], score: npt.NDArray[np.floating]) -> _Ranking:
         order = np.argsort(-score, kind="stable")
         falling = -score[order]
         place = np.flatnonzero(member[order])
@@ -254,8 +282,11 @@ def _recall(confusion: Array) -> Array:
     return _divide(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
 
 
-def _quadratic_kappa(confusion: Array) -> Array:
-    """1 − observed / expected squared distance, [B], of confusion matrices [B, K, K]."""
+def quadratic_kappa(confusion: Array) -> Array:
+    """Cohen's kappa with squared distances, [B], of confusion matrices [B, K, K].
+
+    1 − observed / expected squared distance (Cohen 1968); NaN where all is one class.
+    """
     grade = np.arange(confusion.shape[-1])
     distance = (grade[:, None] - grade[None]) ** 2
     support, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,8 +36,8 @@ def plain_objective(task: Task) -> Objective:
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy in nats; in float32 also under autocast."""
-    return F.cross_entropy(logits.float(), y)
+    """Mean cross-entropy in nats; in float32 or better also under autocast."""
+    return F.cross_entropy(at_least_float32(logits), y)
 
 
 def binary_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -44,7 +45,12 @@ def binary_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), y.float())
 
 
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Logits as float32, whatever autocast made of them; float64 stays."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 def probabilities(logits: Tensor, task: Task, offset: Tensor | None = None) -> Tensor:
-    """Probabilities float32 [N, K] of logits [N, K]; rows sum to 1 unless the task is multi-label."""
+    """Probabilities float32 [N, K] of logits [N, K]; rows sum to 1 but for multi-label tasks."""
     shifted = logits.float() if offset is None else logits.float() - offset.to(logits.device)
     return shifted.sigmoid() if task == "multi-label" else shifted.softmax(dim=1)

@@ -183,6 +183,9 @@ PARAMETERS: dict[str, Parameter] = {
     "fold": Parameter(whole(0, 99), "which fold is the test split, from 0"),
     "cap_per_class": Parameter(whole(0), "at most so many images of each class; 0: all"),
     "max_unreadable": Parameter(number(0, 1), "share of unreadable images that stops the run"),
+    "preprocess": Parameter(
+        one_of("none", "fundus"), "what is done to each photograph before it is resized"
+    ),
     "data_root": Parameter(text, "folder of the data files; empty: MEDMNIST_ROOT", in_hash=False),
     "seed": Parameter(whole(0), "seed of everything random in the run"),
     # pretraining
@@ -215,6 +218,7 @@ PARAMETERS: dict[str, Parameter] = {
     "floors": Parameter(flag, "also measure what needs no pretraining: the floors of the notebook"),
     "bootstrap": Parameter(whole(100), "bootstrap resamples of an interval"),
     "gallery": Parameter(whole(1, 64), "images shown in a gallery"),
+    "pictures": Parameter(flag, "show images of the data set; false: none", in_hash=False),
     # finetuning
     "lrs": Parameter(several(number(0, open_low=True), "rate"), "peak learning rates to try"),
     "layer_decay": Parameter(
@@ -222,6 +226,7 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "freeze_stages": Parameter(whole(0, 5), "stages not trained: 1 the stem, 2 also layer1, …"),
     "train_augment": Parameter(training_augmentation, "augmentation in finetuning; none: none"),
+    "schedule": Parameter(one_of("cosine", "constant"), "learning rate after the warm-up"),
     "min_steps": Parameter(whole(1), "optimizer steps at least, however few the labels"),
     "val_every": Parameter(whole(1), "epochs between checks on the validation split"),
     # imbalance
@@ -235,6 +240,7 @@ PARAMETERS: dict[str, Parameter] = {
     "further_epochs": Parameter(whole(0), "epochs of further pretraining on the target; 0: none"),
     "further_lr": Parameter(number(0, open_low=True), "its peak learning rate"),
     "further_warmup": Parameter(number(0), "its epochs of linear warm-up"),
+    "finetuned": Parameter(flag, "also finetune the whole encoder"),
     # downsampling
     "sizes": Parameter(several(whole(7, 1024), "size"), "image sides in pixels, each studied"),
     "tolerance": Parameter(number(0, 100), "loss that is acceptable, in points (hundredths)"),

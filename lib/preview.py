@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,10 @@ import torch
 from torch import Tensor
 
 from lib.augment import SEQUENCES, make_augment
+from lib.data.base import DataSet
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 Images = npt.NDArray[np.uint8]
 
@@ -51,6 +56,15 @@ def preview_sequences(images: Images, seed: int) -> dict[str, Images]:
         pipeline = make_augment(name, images.shape[1], images.shape[-1])
         rows[name] = to_images(pipeline(to_tensor(images), torch.Generator().manual_seed(seed)))
     return rows
+
+
+def no_pictures(data: DataSet) -> Markdown:
+    """What stands in a report in the place of images that may not be passed on."""
+    from IPython.display import Markdown
+
+    return Markdown(  # type: ignore[no-untyped-call]
+        f"*Images of {data.title} are left out of this report (`pictures: false`).*"
+    )
 
 
 def pick_images(images: Images, n: int, seed: int) -> Images:

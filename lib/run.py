@@ -139,7 +139,7 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
         params["init"] = str(found)
     device, precision = choose_device(params), str(params.get("precision", "fp32"))
     if precision == "auto":
-        precision = choose_precision(device, params.get("stem", "small"))
+        precision = choose_precision(device)
     mark = data_fingerprint(params, results)
     name = run_name(notebook, params, origin, mark)
     planned = os.environ.get(PLANNED, name)
@@ -272,11 +272,11 @@ def choose_device(params: Mapping[str, Any]) -> str:
         raise ParameterError(f"device: expected auto, cpu or cuda:N, found {asked!r}") from None
 
 
-def choose_precision(device: str, stem: str) -> str:
+def choose_precision(device: str) -> str:
     """The faster number format: bf16 on GPUs that have it and on CPUs with matrix units for it.
 
-    On a CPU with AMX, bf16 is taken for the 3×3 stems only; `make bench` (bench/small_maps.py)
-    shows both formats for every stem.
+    On a CPU with AMX, bf16 is faster with every stem; `make bench` (bench/small_maps.py) shows
+    both formats.
     """
     import torch
 
@@ -286,7 +286,7 @@ def choose_precision(device: str, stem: str) -> str:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:
         return "fp32"
-    return "bf16" if "amx_bf16" in flags and stem != "imagenet" else "fp32"
+    return "bf16" if "amx_bf16" in flags else "fp32"
 
 
 def describe_device(device: str) -> str:

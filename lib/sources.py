@@ -13,26 +13,35 @@ from lib.weights import load_init
 def embed_sources(data: DataSet, run: Run) -> dict[str, dict[str, Features]]:
     """Features of every split from the run's encoder and, with `floors`, from a random encoder of
     the same architecture and from raw pixels: method → split → float32 [N, D].
+    """
+    sources: dict[str, dict[str, Features]] = {}
+    for name, encoder in source_encoders(data, run).items():
+        if encoder is None:
+            sources[name] = flatten_pixels(data)
+        else:
+            sources[name] = embed_splits(encoder, data, run.device, run.precision)
+    return sources
+
+
+def source_encoders(data: DataSet, run: Run) -> dict[str, Encoder | None]:
+    """The frozen encoders that `embed_sources` embeds with, by method; None for raw pixels.
 
     The random encoder's seed is the run's: floors vary over seeds as pretrainings do.
     """
     p = run.params
-    sources: dict[str, dict[str, Features]] = {}
-    random: Encoder | None = None
+    encoders: dict[str, Encoder | None] = {}
     if p.init == "scratch":
         random = build_encoder(p.encoder, p.stem, data.channels, seed=p.seed)
+        encoders["random"] = freeze(random)
     else:
         encoder = load_frozen(data, run)
-        sources[run.method] = embed_splits(encoder, data, run.device, run.precision)
+        encoders[run.method] = encoder
         if p.floors:
             about = encoder.architecture, encoder.stem, encoder.channels
-            random = build_encoder(*about, seed=p.seed)
-    if random is not None:
-        frozen = freeze(random)
-        sources["random"] = embed_splits(frozen, data, run.device, run.precision)
+            encoders["random"] = freeze(build_encoder(*about, seed=p.seed))
     if p.floors:
-        sources[PIXELS] = flatten_pixels(data)
-    return sources
+        encoders[PIXELS] = None
+    return encoders
 
 
 def load_frozen(data: DataSet, run: Run) -> Encoder:

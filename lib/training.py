@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,23 @@ class ProgressFile(Callback):
         self.path.write_text(text, encoding="utf-8")
 
 
+class TimedCheckpoint(ModelCheckpoint):
+    """Saves at the end of an epoch, if `seconds` have passed since it last did.
+
+    Writing takes longer than a short epoch does; what a resumed run repeats is at most that long.
+    """
+
+    def __init__(self, seconds: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.seconds, self.saved = seconds, time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, or let it be."""
+        if time.monotonic() - self.saved >= self.seconds:
+            super().on_train_epoch_end(trainer, pl_module)
+            self.saved = time.monotonic()
+
+
 def fit(
     module: pl.LightningModule,
     folder: Path,
@@ -34,17 +52,19 @@ def fit(
     gradient_clip: float,
     device: str,
     show_progress: bool,
+    checkpoint_seconds: float = 0.0,
 ) -> None:
     """Train `module` for `epochs`, going on from `folder/checkpoints/last.ckpt` where there is one.
 
-    The checkpoint is written at the end of each epoch. It is the run's own file and holds only
-    tensors, numbers and text, so it is read with `weights_only=True`. Moving batches and choosing
-    the number format is the module's affair: the images already wait on the device.
+    The checkpoint is written at the end of each epoch, or of those by which `checkpoint_seconds`
+    have passed since the last one. It is the run's own file and holds only tensors, numbers and
+    text, so it is read with `weights_only=True`. Moving batches and choosing the number format is
+    the module's affair: the images already wait on the device.
     """
     checkpoints = folder / "checkpoints"
-    keep = ModelCheckpoint(
-        dirpath=checkpoints, filename="last", save_top_k=1, enable_version_counter=False,
-        save_on_train_epoch_end=True,
+    keep = TimedCheckpoint(
+        checkpoint_seconds, dirpath=checkpoints, filename="last", save_top_k=1,
+        enable_version_counter=False, save_on_train_epoch_end=True,
     )  # fmt: skip
     callbacks: list[Callback] = [keep, ProgressFile(folder / "progress")]
     if show_progress:
@@ -85,6 +105,7 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists.*")
             warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
             warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
+            warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
             warnings.filterwarnings("ignore", ".*GPU available but not used.*")
             warnings.filterwarnings("ignore", ".*lr_scheduler.step.*optimizer.step.*")
             yield

@@ -221,7 +221,7 @@ def test_rows_have_every_column_and_intervals_on_test_only(tmp_path: Path) -> No
     results = probe(make_data("ordinal"))
     run = make_run(tmp_path, Origin("simclr", "novel", "x"))
     rows = result_rows(results, run, "resnet50")
-    assert len(rows) == len(results) * (7 + 3)  # seven metrics with kappa, three recalls
+    assert len(rows) == len(results) * (9 + 3)  # nine metrics of grades, three recalls
     for row in rows:
         assert tuple(row) == COLUMNS
         assert (row["encoder"] == "") == (row["method"] == PIXELS)

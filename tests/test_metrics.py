@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,16 @@ def sample(task: Task, N: int = 300, seed: int = 0, ties: bool = False) -> tuple
     return y, (scores.round(1) if ties else scores).astype(np.float32)
 
 
+def one_against_one(y: Any, scores: Any, weight: Any) -> float:
+    """Hand & Till's M with weights, which scikit-learn refuses: pair by pair, both ways."""
+    weight, found = np.ones(len(y)) if weight is None else weight, []
+    for i, j in itertools.permutations(range(scores.shape[1]), 2):
+        rows = (y == i) | (y == j)
+        w = {"sample_weight": weight[rows]}
+        found.append(sk.roc_auc_score(y[rows] == i, scores[rows, i], **w))
+    return float(np.mean(found))
+
+
 def reference(y: Any, scores: Any, task: Task, weight: Any = None) -> dict[str, float]:
     """The same metrics from scikit-learn."""
     K = scores.shape[1]
@@ -72,8 +83,12 @@ def reference(y: Any, scores: Any, task: Task, weight: Any = None) -> dict[str, 
                 y, p, average="weighted", zero_division=0, **w
             ),
         }
+        if task != "binary":
+            values["auroc_ovo"] = one_against_one(y, scores, weight)
         if task == "ordinal":
             values["quadratic_kappa"] = sk.cohen_kappa_score(y, p, weights="quadratic", **w)
+            referable = scores[:, 2:].sum(axis=1, dtype=np.float64)
+            values["auroc_referable"] = sk.roc_auc_score(y >= 2, referable, **w)
     values["auroc"] = np.mean([sk.roc_auc_score(t, s, **w) for t, s in columns])
     values["average_precision"] = np.mean(
         [sk.average_precision_score(t, s, **w) for t, s in columns]
@@ -88,6 +103,34 @@ def test_metrics_equal_scikit_learn(task: Task, ties: bool) -> None:
     found = compute_metrics(y, scores, task)
     assert found == pytest.approx(reference(y, scores, task), abs=1e-12)
     assert all(type(value) is float for value in found.values())
+
+
+@pytest.mark.parametrize("task", ["multi-class", "ordinal"])
+def test_one_against_one_equals_scikit_learn(task: Task) -> None:
+    y, scores = sample(task, N=200)
+    proper = scores.astype(np.float64)
+    proper /= proper.sum(axis=1, keepdims=True)
+    expected = sk.roc_auc_score(y, proper, multi_class="ovo", average="macro")
+    assert compute_metrics(y, scores, task)["auroc_ovo"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_against_one_does_not_change_with_the_sizes_of_classes() -> None:
+    y, scores = sample("multi-class", N=200)
+    counts = np.where(y == 0, 10, 1)
+    once = compute_metrics(y, scores, "multi-class")
+    more = compute_metrics(np.repeat(y, counts), np.repeat(scores, counts, axis=0), "multi-class")
+    assert more["auroc_ovo"] == pytest.approx(once["auroc_ovo"], abs=1e-12)
+    assert abs(more["auroc"] - once["auroc"]) > 1e-3
+
+
+def test_referable_disease_is_grade_two_and_above() -> None:
+    y = np.array([0, 1, 2, 3, 4])
+    scores = np.zeros((5, 5))
+    scores[[0, 1, 2, 3, 4], [1, 0, 4, 2, 3]] = 1  # every grade wrong, every referral right
+    found = compute_metrics(y, scores, "ordinal")
+    assert found["auroc_referable"] == 1.0 and found["accuracy"] == 0.0
+    two = compute_metrics([0, 1], [[0.8, 0.2], [0.3, 0.7]], "ordinal")
+    assert "auroc_referable" not in two and two["auroc_ovo"] == 1.0
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from lib.batch.readme import headline_text
-from lib.batch.summary import collect_rows, read_summary
+from lib.batch.summary import collect_rows
+from lib.measurements import read_summary
 from lib.metrics import compute_metrics
 from lib.predictions import read_predictions
 from tests.conftest import ROOT

@@ -220,14 +220,19 @@ def test_choose_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_choose_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert choose_precision("cuda", "small") == "fp32"
+    assert choose_precision("cuda") == "fp32"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert choose_precision("cuda:0", "imagenet") == "bf16"
-    assert choose_precision("cpu", "imagenet") == "fp32"
+    assert choose_precision("cuda:0") == "bf16"
     flags = {"flags: fma avx512 amx_bf16 amx_tile": "bf16", "flags: avx2": "fp32"}
     for text, expected in flags.items():
         monkeypatch.setattr(Path, "read_text", lambda *_a, t=text, **_k: t)
-        assert choose_precision("cpu", "strided") == expected
+        assert choose_precision("cpu") == expected
+
+    def unreadable(*_: object, **__: object) -> str:
+        raise FileNotFoundError("/proc/cpuinfo")
+
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    assert choose_precision("cpu") == "fp32"
 
 
 # Rows and metrics.json

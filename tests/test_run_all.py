@@ -161,6 +161,79 @@ def test_a_failed_run_is_named_with_its_cell_and_report(tmp_path: Path) -> None:
     assert not (tmp_path / "r" / "tiny" / "runs").exists()
 
 
+REPORT = {
+    "parameters": 'summary = ""  # a table\nresults = ""  # folder\nstudy = ""  # name\n'
+    'out = ""  # folder\ndata_root = ""  # none',
+    "read": "from lib.run import start, summary_file\nfrom pathlib import Path\n"
+    'run = start("09_report", globals())\n'
+    "text = summary_file(vars(run.params), Path(run.params.results)).read_text()\n"
+    'runs = sorted({line.split(",")[1] for line in text.splitlines()[1:]})',
+    "finish": "run.finish([], headline=' '.join(runs))",
+}
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the code with a small report notebook, and a study of one run and a report."""
+    import shutil
+
+    import nbformat
+
+    root = tmp_path / "copy"
+    shutil.copytree(ROOT / "lib", root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "run_all.py", root)
+    (root / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "00_data.ipynb", root / "notebooks")
+    cells = [nbformat.v4.new_code_cell(text, id=name) for name, text in REPORT.items()]
+    cells[0]["metadata"]["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    nbformat.write(notebook, root / "notebooks" / "09_report.ipynb")
+    data = write_npz(tmp_path / "tiny.npz", "multi-class")
+    experiments = "experiments:\n  report: {notebook: 09_report}\n"
+    experiments += f'  data: {{notebook: 00_data, set: {{dataset: "npz:{data}", gallery: 2}}}}\n'
+    (root / "study.yaml").write_text(f"study: tiny\n{experiments}", encoding="utf-8")
+    return root
+
+
+def run_copy(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "run_all.py", "study.yaml", *arguments]
+    done = subprocess.run(
+        command, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    return f"{done.returncode} {done.stdout}{done.stderr}"
+
+
+def test_a_report_is_made_of_the_finished_summary(copied: Path) -> None:
+    first = run_copy(copied)
+    assert "2 runs: 2 done" in first, first
+    folders = {p.name.partition("-")[0]: p for p in (copied / "results/tiny/runs").iterdir()}
+    report = json.loads((folders["report"] / "metrics.json").read_text(encoding="utf-8"))
+    assert report["headline"] == folders["data"].name
+    assert report["run"] == folders["report"].name
+    assert "2 already done" in run_copy(copied)
+    # Done again alone, it finds the summary of the runs that are done.
+    (copied / "results" / "tiny" / "summary.csv").unlink()
+    alone = run_copy(copied, "--only", "report", "--force")
+    assert "2 runs: 1 done" in alone, alone
+    assert "1 already done" in alone
+    page = (copied / "results" / "tiny" / "index.html").read_text(encoding="utf-8")
+    assert folders["report"].name in page
+
+
+def test_a_report_on_a_failed_study_is_skipped(copied: Path) -> None:
+    failed = run_copy(copied, "--set", "data.max_unreadable=0", "--set", "data.fold=0")
+    assert failed.startswith("0 "), failed
+    notebook = copied / "notebooks" / "00_data.ipynb"
+    text = notebook.read_text(encoding="utf-8")
+    notebook.write_text(text.replace("run.load_data()", "run.no_data()"), encoding="utf-8")
+    again = run_copy(copied)
+    assert again.startswith("1 "), again
+    assert "1 failed, 1 skipped" in again
+    assert re.search(r"skipped +report-.*: needs data-npz-tiny", again)
+
+
 def test_refused_before_anything_is_written(tmp_path: Path) -> None:
     params = tmp_path / "bad.yaml"
     params.write_text(STUDY.format(data="missing.npz").replace("epochs", "epoch"), encoding="utf-8")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lib.encoder import build_encoder, freeze
-from lib.schedule import build_optimizer, cosine_with_warmup
+from lib.schedule import build_optimizer, cosine_with_warmup, learning_rate_share
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(0, 10), (4, 40), (10, 100), (5, 5), (7, 3)])
@@ -79,3 +79,11 @@ def test_frozen_weights_are_not_optimised() -> None:
 def test_unknown_optimizer() -> None:
     with pytest.raises(ValueError, match="expected adamw or sgd, found 'lars'"):
         build_optimizer(torch.nn.Linear(1, 1), "lars", 0.1, 0.0)
+
+
+def test_a_constant_schedule_rises_and_stays() -> None:
+    shares = [learning_rate_share("constant", step, 4, 10) for step in range(10)]
+    assert shares == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert learning_rate_share("cosine", 7, 4, 10) == cosine_with_warmup(7, 4, 10)
+    with pytest.raises(ValueError, match="schedule: expected cosine or constant, found 'step'"):
+        learning_rate_share("step", 0, 0, 1)

@@ -228,6 +228,40 @@ def microscopy(
     )
 
 
+def fundus(
+    size: int,
+    *,
+    rotation: float = 180.0,
+    flip_p: float = 0.5,
+    crop_scale: Range = (1.0, 1.0),
+    crop_ratio: Range = (1.0, 1.0),
+    jitter: Jitter = (0.4, 0.4, 0.2, 0.05),
+    jitter_p: float = 0.8,
+    grey_p: float = 0.2,
+    blur_kernel: int = 5,
+    blur_sigma: Range = (0.1, 1.0),
+    blur_p: float = 0.5,
+) -> tuple[Op, ...]:
+    """Photographs of the retina: the augmentations of supcon-dr, and nothing cut away.
+
+    A left eye mirrored is a right eye, and a grade does not depend on where on the disc a lesion
+    lies: both flips and any rotation. One lesion of a few pixels may give the grade and lie
+    anywhere, so the whole image stays (`crop_scale` below 1 crops) and the blur is light, half the
+    time. Lamp and camera change brightness and contrast most; hue separates blood from lipid and
+    is hardly touched, yet greyscale, now and then, keeps a camera's tint from being recognised.
+    The strengths are this project's.
+    """
+    return (
+        Rotate(rotation),
+        Flip(flip_p),
+        Flip(flip_p, vertical=True),
+        RandomResizedCrop(size, crop_scale, crop_ratio),
+        ColourJitter(*jitter, p=jitter_p),
+        Greyscale(grey_p),
+        GaussianBlur(blur_kernel, blur_sigma, blur_p),
+    )
+
+
 # The first four are those of simclr-medical-imaging, with its settings as defaults.
 SEQUENCES: dict[str, Callable[..., tuple[Op, ...]]] = {
     "natural": natural,
@@ -235,6 +269,7 @@ SEQUENCES: dict[str, Callable[..., tuple[Op, ...]]] = {
     "novel": novel,
     "greyscale": greyscale,
     "microscopy": microscopy,
+    "fundus": fundus,
 }
 
 

@@ -17,20 +17,12 @@ from lib.batch.execute import Outcome
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.study import Study
-from lib.batch.summary import (
-    conclusions,
-    findings,
-    headline,
-    hidden_runs,
-    label_order,
-    measurements,
-    over_seeds,
-    read_summary,
-)
+from lib.batch.summary import conclusions, findings, headline
 from lib.figures.base import colour_of, new_figure, tidy
 from lib.files import write_text
 from lib.findings.names import name_source
 from lib.identity import commit
+from lib.measurements import hidden_runs, label_order, measurements, over_seeds, read_summary
 from lib.page import page
 
 if TYPE_CHECKING:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import fnmatch
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lib.batch.passes import count_work
 from lib.batch.study import Experiment, Setting, Study, StudyError
 from lib.data.folds import fold_counts
 from lib.identity import Origin, absolute_dataset, digest, finetuned_name, run_name
 from lib.params import ParameterError, notebook_defaults
+
+if TYPE_CHECKING:
+    from lib.data.describe import DataInfo
 
 # What a run takes over from the run whose encoder it uses, unless its experiment says otherwise.
 INHERITED = (
@@ -35,9 +39,10 @@ class PlannedRun:
     """One run of a study.
 
     params: all of the notebook's parameters. needs: names of the runs that must be done first.
-    work: how much computing it is, in image passes at 28 px (a pass being one image in one epoch),
-    for the estimate of what is left; 0 where the notebook does not train. origin: of the encoder
-    it starts from. data: what identifies its data. images: how many in each split.
+    work: how much computing it is (`lib.batch.estimate.count_work`), for the estimate of what is
+    left. origin: of the encoder it starts from. data: what identifies its data. images: how many
+    in each split, about; channels, classes: of the data set. synthetic: whether it shows drawn
+    images, or numbers from them.
     """
 
     name: str
@@ -50,6 +55,8 @@ class PlannedRun:
     data: str = ""
     images: Mapping[str, int] = field(default_factory=dict)
     channels: int = 3
+    classes: int = 0
+    synthetic: bool = False
 
 
 def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
@@ -76,22 +83,47 @@ def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
                 if run.name not in {r.name for r in runs}:
                     runs.append(run)
         by_experiment[experiment.name] = runs
+    planned = [run for runs in by_experiment.values() for run in runs]
+    for experiment in reports:
+        for setting in experiment.settings:
+            try:
+                by_experiment.setdefault(experiment.name, []).append(
+                    plan_report(experiment, setting, planned, study)
+                )
+            except ParameterError as error:
+                mistakes.append(f"{path}: experiments.{experiment.name}.{error}")
     if mistakes:
         raise StudyError(list(dict.fromkeys(mistakes)))
-    planned = [run for runs in by_experiment.values() for run in runs]
-    return planned + [plan_report(e, s, planned, study) for e in reports for s in e.settings]
+    return [run for runs in by_experiment.values() for run in runs]
 
 
 def plan_report(
     experiment: Experiment, setting: Setting, planned: list[PlannedRun], study: Study
 ) -> PlannedRun:
-    """A run that reads summary.csv: it needs all others, and is known by their names."""
+    """A run that reads summary.csv: it needs all others, and is known by their names.
+
+    With a `summary` of its own it needs no run, and is known by that file. ParameterError where
+    the file is missing.
+    """
+    from lib.run import file_digest, summary_file
+
     params = {**notebook_defaults(experiment.notebook), **setting.values, "study": study.name}
-    needs = tuple(dict.fromkeys(run.name for run in planned))
-    nothing = Origin("", "", "")
-    data = digest(sorted(needs))
-    name = run_name(experiment.notebook, params, nothing, data)
-    return PlannedRun(name, experiment.name, experiment.notebook, params, needs, 0, nothing, data)
+    if params["summary"]:
+        file = summary_file(params, Path()).resolve()
+        params["summary"] = str(file)
+        needs: tuple[str, ...] = ()
+        data = file_digest(file)
+        synthetic = ",phantom," in file.read_text(encoding="utf-8")
+    else:
+        needs = tuple(dict.fromkeys(run.name for run in planned))
+        data = digest(sorted(needs))
+        synthetic = any(run.synthetic for run in planned)
+    origin = Origin("", "", "")
+    name = run_name(experiment.notebook, params, origin, data)
+    return PlannedRun(
+        name, experiment.name, experiment.notebook, params, needs, 0, origin, data,
+        synthetic=synthetic,
+    )  # fmt: skip
 
 
 def in_order(experiments: list[Experiment], path: Path) -> list[Experiment]:
@@ -186,22 +218,31 @@ def plan_run(
     reason = REFUSED.get((experiment.notebook, info.task))
     if reason:
         raise ParameterError(f"dataset: {dataset} is {info.task}: {reason}")
-    name = run_name(experiment.notebook, params, origin, info.fingerprint)
-    counts = fold_counts(info.counts, params["folds"]) if params.get("folds") else info.counts
-    passes = counts.get("train", 5000) * params.get("epochs", 0) * (size / 28) ** 2
-    needs = (upstream.name,) if upstream else ()
-    return PlannedRun(
-        name,
+    run = PlannedRun(
+        run_name(experiment.notebook, params, origin, info.fingerprint),
         experiment.name,
         experiment.notebook,
         params,
-        needs,
-        passes,
+        (upstream.name,) if upstream else (),
+        0.0,
         origin,
         info.fingerprint,
-        dict(counts),
+        count_images(info, params),
         info.channels or 3,
+        len(info.classes),
+        info.synthetic,
     )
+    return replace(run, work=count_work(run))
+
+
+def count_images(info: DataInfo, params: Mapping[str, Any]) -> dict[str, int]:
+    """About how many images each split of a run has: as described, capped, and split in folds."""
+    counts, cap = dict(info.counts), params.get("cap_per_class", 0)
+    most = cap * len(info.classes) / max(1, sum(counts.values()))
+    if cap and most < 1:
+        counts = {name: round(most * n) for name, n in counts.items()}
+    folds = params.get("folds", 0)
+    return fold_counts(counts, folds) if folds else counts
 
 
 def made_by(run: PlannedRun) -> Origin:
@@ -229,19 +270,24 @@ def cached_describe(dataset: str, size: int, root: str | None, split_seed: int) 
     return describe_dataset(dataset, size, root, split_seed=split_seed, progress=True)
 
 
-def select(runs: list[PlannedRun], pattern: str | None) -> list[PlannedRun]:
-    """The runs whose name or experiment fits a shell pattern, and all that these need.
+def fitting(runs: list[PlannedRun], pattern: str | None) -> frozenset[str]:
+    """Names of the runs whose name or experiment fits a shell pattern; all without a pattern.
 
-    A pattern without wildcards fits anywhere in the name. Returns all runs without a pattern.
+    A pattern without wildcards fits anywhere in the name.
     """
     if not pattern:
-        return runs
+        return frozenset(run.name for run in runs)
     loose = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    chosen = {
+    return frozenset(
         run.name
         for run in runs
         if fnmatch.fnmatch(run.name, loose) or fnmatch.fnmatch(run.experiment, pattern)
-    }
+    )
+
+
+def select(runs: list[PlannedRun], pattern: str | None) -> list[PlannedRun]:
+    """The runs that fit a pattern (see `fitting`), and all that these need."""
+    chosen = set(fitting(runs, pattern))
     by_name = {run.name: run for run in runs}
     queue = list(chosen)
     while queue:

@@ -6,11 +6,15 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from lib.batch.execute import Outcome
 from lib.batch.plan import PlannedRun
+
+# Seconds of a run that go into starting a kernel, imports, tables, figures and the report:
+# MEASURED.
+STARTUP = 10.0
 
 
 def seconds_in_words(seconds: float) -> str:
@@ -24,8 +28,8 @@ def seconds_in_words(seconds: float) -> str:
 class Speed:
     """Seconds a run takes, learnt from the runs that have ended.
 
-    A run that trains is taken to cost time in proportion to its work, any other the mean of its
-    notebook's runs so far.
+    A run with work is taken to cost its start-up and then time in proportion to its work, any
+    other the mean of its notebook's runs so far.
     """
 
     def __init__(self) -> None:
@@ -41,18 +45,29 @@ class Speed:
         if not seen:
             return None
         work = sum(w for w, _ in seen)
-        seconds = sum(s for _, s in seen)
-        return seconds / len(seen) if work == 0 else max(5.0, seconds * run.work / work)
+        if work == 0:
+            return sum(s for _, s in seen) / len(seen)
+        startup = min(STARTUP, *(s for _, s in seen))
+        return startup + run.work * sum(s - startup for _, s in seen) / work
 
     @classmethod
-    def from_results(cls, runs: Iterable[PlannedRun], study_folder: Path) -> Speed:
-        """What the finished runs of a study say of this machine's speed."""
+    def from_results(
+        cls,
+        runs: Iterable[PlannedRun],
+        study_folder: Path,
+        devices: Mapping[str, str] | None = None,
+    ) -> Speed:
+        """What the finished runs of a study say of this machine's speed.
+
+        devices: by run, what it would run on now; what was done on another says nothing.
+        """
         speed = cls()
         for run in runs:
             file = study_folder / "runs" / run.name / "metrics.json"
             if file.exists():
-                seconds = json.loads(file.read_text(encoding="utf-8")).get("seconds", 0.0)
-                speed.learn(run.notebook, run.work, float(seconds))
+                done = json.loads(file.read_text(encoding="utf-8"))
+                if devices is None or done.get("device") == devices[run.name]:
+                    speed.learn(run.notebook, run.work, float(done.get("seconds", 0.0)))
         return speed
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from lib.batch.index import plot_study
-from lib.batch.summary import conclusions, headline, measurements, read_summary
+from lib.batch.summary import conclusions, headline
 from lib.files import replacing, write_text
+from lib.measurements import measurements, read_summary
 
 BEGIN = "<!-- headline: written by `python -m lib.batch.readme` from {summary} -->"
 END = "<!-- end of headline -->"

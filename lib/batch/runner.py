@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ def is_done(study_folder: Path, name: str) -> bool:
 def make_spec(run: PlannedRun, study: str, study_folder: Path, slots: int) -> Spec:
     """What executing `run` takes."""
     params = {**run.params, "study": study, "results": str(study_folder.parent)}
-    banner = SYNTHETIC if run.params.get("dataset") == "phantom" else ""
+    banner = SYNTHETIC if run.synthetic else ""
     return Spec(run.name, run.notebook, params, str(study_folder), slots, banner, run.data)
 
 
@@ -52,19 +52,20 @@ def run_plan(
     executor: Executor,
     *,
     slots: int,
-    force: bool = False,
+    forced: Collection[str] = (),
     show: Callable[[str], None] = print,
     after_each: Callable[[], object] = lambda: None,
 ) -> Report:
     """Execute `runs` (ordered so that each follows what it needs) and say how it goes.
 
-    slots: how many run at a time. A run that fails does not stop the others; those that need it
-    are skipped, and the report says why. after_each is called whenever a run has ended.
+    slots: how many run at a time. forced: names of runs to do again although they are done. A run
+    that fails does not stop the others; those that need it are skipped, and the report says why.
+    after_each is called whenever a run has ended, before any that needs it starts.
     """
     report = Report()
     waiting = {run.name: run for run in runs}
     for name in list(waiting):
-        if is_done(study_folder, name) and not force:
+        if is_done(study_folder, name) and name not in forced:
             report.already.append(name)
             del waiting[name]
     progress = Progress(list(waiting.values()), study_folder, show, slots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import pandas as pd
 
 from lib.files import replacing
 from lib.findings.names import name_labels, name_source
+from lib.measurements import (
+    label_order,
+    measurements,
+    over_seeds,
+    paired_gains,
+    several_encoders,
+)
 from lib.run import COLUMNS
-
-# What makes two rows the same measurement, whichever run noted it: a floor is measured in the
-# report of every encoder that stands beside it.
-MEASURED = ["dataset", "size", "method", "augment", "encoder", "protocol", "labels", "fold", "seed"]
 
 
 def collect_rows(study_folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -43,46 +46,6 @@ def write_summary(study_folder: Path, names: Iterable[str]) -> Path:
             numbers = {k: f"{row[k]:.7g}" for k in ("value", "low", "high") if row[k] != ""}
             writer.writerow({**row, **numbers})
     return path
-
-
-def read_summary(path: Path) -> pd.DataFrame:
-    """summary.csv as a table: labels and names as text, values as numbers."""
-    words = {c: str for c in COLUMNS if c not in ("value", "low", "high", "size")}
-    return pd.read_csv(path, dtype=words, keep_default_na=False, na_values={"low": "", "high": ""})
-
-
-def measurements(table: pd.DataFrame, metric: str = "auroc", split: str = "test") -> pd.DataFrame:
-    """One row for each thing measured: the metric on a split, repeated floors once."""
-    rows = table[(table["metric"] == metric) & (table["split"] == split)]
-    return rows.drop_duplicates(MEASURED)
-
-
-def several_encoders(rows: pd.DataFrame) -> bool:
-    """Whether a table must say which encoder a row is about."""
-    return len(set(rows["encoder"]) - {""}) > 1
-
-
-def hidden_runs(table: pd.DataFrame, metric: str = "auroc") -> list[str]:
-    """Runs whose numbers `measurements` leaves out although they are not repeats.
-
-    They differ from an earlier run in a parameter that is no column of summary.csv, such as the
-    temperature, and gave another value (by more than 0.001).
-    """
-    rows = table[(table["metric"] == metric) & (table["split"] == "test")]
-    first = rows.groupby(MEASURED)["value"].transform("first")
-    return list(dict.fromkeys(rows[(rows["value"] - first).abs() > 0.001]["run"]))
-
-
-def label_order(labels: Iterable[str]) -> list[str]:
-    """Budgets from small to large, `all` last."""
-    return sorted(set(labels), key=lambda w: (w == "all", int(w.split()[0]) if w != "all" else 0))
-
-
-def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation and number of seeds of each measurement."""
-    keys = [k for k in MEASURED if k not in ("seed", "fold")]
-    grouped = rows.groupby(keys, sort=False)["value"]
-    return grouped.agg(["mean", "std", "count"]).reset_index()
 
 
 def headline(table: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
@@ -112,45 +75,6 @@ def headline(table: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
     result = pd.DataFrame(list(cells.values()), index).reindex(columns=order)
     result.columns = pd.Index([name_labels(w) for w in order])
     return result.fillna("–")
-
-
-def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """Mean of a few independent values with Student's t interval; no width known from one value."""
-    from scipy import stats
-
-    n = len(values)
-    mean = sum(values) / n
-    if n < 2:
-        return mean, float("nan"), float("nan")
-    spread = (sum((v - mean) ** 2 for v in values) / (n - 1)) ** 0.5
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread / n**0.5
-    return mean, mean - half, mean + half
-
-
-def paired_gains(
-    table: pd.DataFrame, metric: str, ours: dict[str, str], other: dict[str, str]
-) -> pd.DataFrame:
-    """Differences ours − other seed by seed, with Student's t interval over the seeds.
-
-    ours, other: values of summary columns that choose the two sides, e.g. method and augment;
-    both with the same encoder, if both have one.
-    Columns: dataset, size, encoder, labels, seeds, mean, low, high.
-    """
-    rows = measurements(table, metric)
-    keys = ["dataset", "size", "encoder", "labels", "fold", "seed"]
-    sides = [rows[(rows[list(s)] == pd.Series(s)).all(axis=1)] for s in (ours, other)]
-    # Raw pixels have no encoder to agree in.
-    same = [k for k in keys if k != "encoder" or other.get("method") != "pixels"]
-    merged = sides[0].merge(sides[1], on=same, suffixes=("", "_other"))
-    gains = []
-    for (dataset, size, encoder), group in merged.groupby(keys[:3], sort=False):
-        for labels in label_order(group["labels"]):
-            pair = group[group["labels"] == labels]
-            mean, low, high = mean_interval(list(pair["value"] - pair["value_other"]))
-            found = (dataset, size, encoder, labels, len(pair), mean, low, high)
-            gains.append(found)
-    columns = ["dataset", "size", "encoder", "labels", "seeds", "mean", "low", "high"]
-    return pd.DataFrame(gains, columns=columns)
 
 
 def say_gain(gain: Any, name: str) -> str:

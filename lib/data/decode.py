@@ -33,21 +33,25 @@ class Decoded:
     """A decoded image.
 
     pixels: [S, S, C], uint8 or uint16 (C 1 or 3); peak: largest value of the file itself;
-    cropped: it was not square; animated: only the first of several pictures was read.
+    cropped: it was not square; animated: only the first of several pictures was read; disc: it
+    was cropped to the disc of a fundus photograph.
     """
 
     pixels: Pixels
     peak: int
     cropped: bool
     animated: bool
+    disc: bool = False
 
 
-def decode_image(data: bytes, size: int) -> Decoded:
+def decode_image(data: bytes, size: int, preprocess: str = "none") -> Decoded:
     """Decode a file's bytes, cut out the middle square, resample it to `size`.
 
     The photographer's orientation (EXIF) is applied; transparency is laid over black; palettes
     become RGB; more than 8 bits stay uint16. Large JPEGs are decoded at the smallest of the
     fractions 1, 1/2, 1/4, 1/8 that leaves at least twice `size`.
+    preprocess: `fundus` does what `lib.data.fundus` says in the place of the middle square, on
+    the picture as decoded (JPEGs: at least four times `size`), and gives uint8.
     Raises ValueError or OSError with the reason for what cannot be read.
     """
     from PIL import Image, UnidentifiedImageError
@@ -55,20 +59,22 @@ def decode_image(data: bytes, size: int) -> Decoded:
     if not data:
         raise ValueError("the file is empty")
     if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 24 and data[24] == 16:
-        return _square(_decode_deep(data), size)  # Pillow would drop the lower byte of RGB
+        return _fit(_decode_deep(data), size, preprocess)  # Pillow drops the lower byte of RGB
     try:
         image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
         if data[:4] in (b"II*\0", b"MM\0*"):  # 16-bit RGB TIFF is unknown to Pillow
-            return _square(_decode_deep(data), size)
+            return _fit(_decode_deep(data), size, preprocess)
         raise ValueError("not an image, or of an unknown format") from None
     except Image.DecompressionBombError as error:
         raise ValueError(str(error)) from None
     with image:
         if image.mode[0] in "IF" or _tiff_bits(image) > 8:
-            return _square(_decode_deep(data), size)
-        image.draft("", (2 * size, 2 * size))
-        return _square(_decode_shallow(image), size, bool(getattr(image, "is_animated", False)))
+            return _fit(_decode_deep(data), size, preprocess)
+        least = 2 * size if preprocess == "none" else 4 * size  # a disc is a part of its picture
+        image.draft("", (least, least))
+        animated = bool(getattr(image, "is_animated", False))
+        return _fit(_decode_shallow(image), size, preprocess, animated)
 
 
 def _tiff_bits(image: Any) -> int:
@@ -116,7 +122,18 @@ def _decode_deep(data: bytes) -> Pixels:
     return pixels[..., ::-1] if pixels.shape[2] == 3 else pixels[..., :1]  # OpenCV's BGR to RGB
 
 
-def _square(pixels: Pixels, size: int, animated: bool = False) -> Decoded:
+def _fit(pixels: Pixels, size: int, preprocess: str, animated: bool = False) -> Decoded:
+    """A picture of any shape to `size` × `size`."""
+    if preprocess == "fundus":
+        from lib.data.fundus import preprocess_fundus
+
+        # Each photograph is normalised by itself, so each is scaled from its own depth.
+        shallow = pixels
+        if pixels.dtype != np.uint8:
+            shallow = to_uint8(pixels, bit_depth(int(pixels.max())))
+        result, disc = preprocess_fundus(shallow, size)
+        cropped = not disc and pixels.shape[0] != pixels.shape[1]
+        return Decoded(result, int(result.max()), cropped, animated, disc)
     return Decoded(
         pixels=resample(centre_square(pixels[None]), size)[0],
         peak=int(pixels.max()),

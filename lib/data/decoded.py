@@ -47,16 +47,18 @@ def decode_files(
     cache: Path,
     *,
     label: str,
+    preprocess: str = "none",
     workers: int | None = None,
     progress: bool = True,
 ) -> DecodedFiles:
     """Decode N files to `size`, or find them decoded: the key is their digests and the size.
 
-    Labels and splits are no part of the key. Paths that are None count as unreadable. Nothing but
-    the workers' own images is held in memory. Images come out with one channel when every one of
-    them is grey, else with three; all images of more than 8 bits share one scale (`bit_depth`).
+    preprocess: what is done to each (`decode_image`), part of the key too. Labels and splits are
+    no part of it. Paths that are None count as unreadable. Nothing but the workers' own images is
+    held in memory. Images come out with one channel when every one of them is grey, else with
+    three; all images of more than 8 bits share one scale (`bit_depth`).
     """
-    key = combined_hash([DECODER_VERSION, size, list(digests)])
+    key = combined_hash([*decoder_version(preprocess), size, list(digests)])
     array = cache / "images" / f"{_slug(label.partition('/')[0])}-{size}px-{key[:20]}.npy"
     about, listing = array.with_suffix(".json"), array.with_name(f"{array.stem}-unreadable.csv")
 
@@ -64,17 +66,28 @@ def decode_files(
         array.unlink(missing_ok=True)
 
     def build(target: Path) -> None:
-        facts = _decode_all(paths, size, target, label, workers=workers, progress=progress)
+        facts = _decode_all(
+            paths, size, target, label, preprocess, workers=workers, progress=progress
+        )
         failures = [(row, names[row], reason) for row, reason in sorted(facts.failures.items())]
         if failures:
             write_complete(listing, lambda path: _write_listing(path, failures))
-        known = {"failures": failures, "notes": facts.notes(size)}
+        known = {"failures": failures, "notes": facts.notes(size, preprocess)}
         write_text(about, json.dumps(known, indent=1))
 
     cached(array, build)
     facts = json.loads(about.read_text())
     failures = {row: reason for row, _, reason in facts["failures"]}
     return DecodedFiles(array, failures, listing if failures else None, tuple(facts["notes"]))
+
+
+def decoder_version(preprocess: str) -> list[int | str]:
+    """What identifies how a file becomes an image, as part of a hash."""
+    if preprocess == "none":
+        return [DECODER_VERSION]
+    from lib.data.fundus import FUNDUS_VERSION
+
+    return [DECODER_VERSION, preprocess, FUNDUS_VERSION]
 
 
 class _Facts:
@@ -86,7 +99,7 @@ class _Facts:
         self.deep: list[int] = []  # rows of more than 8 bits
         self.peak = 0
         self.colour = False
-        self.cropped = self.animated = self.stored_as_colour = 0
+        self.cropped = self.animated = self.stored_as_colour = self.discs = self.whole = 0
 
     def add(self, row: int, image: Decoded) -> None:
         pixels = image.pixels
@@ -95,14 +108,22 @@ class _Facts:
             self.colour |= coloured
             self.stored_as_colour += pixels.shape[2] == 3
             self.cropped += image.cropped
+            self.discs += image.disc
+            self.whole += not image.disc
             self.animated += image.animated
             if pixels.dtype == np.uint16:
                 self.deep.append(row)
                 self.peak = max(self.peak, image.peak)
 
-    def notes(self, size: int) -> list[str]:
+    def notes(self, size: int, preprocess: str) -> list[str]:
         found = []
-        if self.cropped:
+        if preprocess == "fundus":
+            text = f"Fundus photographs: {self.discs:,} cropped to their disc, the local average "
+            text += "subtracted (Graham 2015), each normalised."
+            if self.whole:
+                text += f" {self.whole:,} show no edge of a disc: their middle square was taken."
+            found.append(text)
+        elif self.cropped:
             found.append(
                 f"{self.cropped:,} images are not square: cropped to their middle square, then "
                 f"resampled to {size} × {size}."
@@ -125,6 +146,7 @@ def _decode_all(
     size: int,
     target: Path,
     label: str,
+    preprocess: str,
     *,
     workers: int | None,
     progress: bool,
@@ -140,7 +162,7 @@ def _decode_all(
 
         def work(rows: range) -> int:
             for row in rows:
-                image = _read(paths[row], size)
+                image = _read(paths[row], size, preprocess)
                 if isinstance(image, str):
                     facts.failures[row] = image
                 else:
@@ -166,12 +188,12 @@ def _decode_all(
     return facts
 
 
-def _read(path: Path | None, size: int) -> Decoded | str:
+def _read(path: Path | None, size: int, preprocess: str) -> Decoded | str:
     """The image, or why it cannot be read."""
     if path is None:
         return "file not found"
     try:
-        return decode_image(path.read_bytes(), size)
+        return decode_image(path.read_bytes(), size, preprocess)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything on a damaged file; it is listed

@@ -14,6 +14,8 @@ MIN_SIZE, MAX_SIZE = 7, 1024  # pixels
 PHANTOM_SIZES = (28, 224)  # drawn; smaller images are resampled from the smallest
 PHANTOM_COUNTS = (2000, 400, 800)
 KINDS = ("npz", "folder", "csv")
+IMAGE_FILES = ("folder", "csv")
+PREPROCESSES = ("none", "fundus")
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ def check_dataset(
     data_root: str | Path | None = None,
     *,
     max_unreadable: float = 0.01,
+    preprocess: str = "none",
 ) -> list[str]:
     """Mistakes that show without decoding, downloading or writing anything; none if empty.
 
     An official MedMNIST file that is not there is no mistake: it will be downloaded.
+    `preprocess` is for image files: finished arrays are refused.
     """
     from lib.data import medmnist
 
@@ -54,6 +58,13 @@ def check_dataset(
     if isinstance(size, bool) or not isinstance(size, int) or not low <= size <= high:
         mistakes.append(f"size: {size!r} given for {name}; a whole number from {low} to {high}")
     kind, colon, path = name.partition(":")
+    if preprocess not in PREPROCESSES:
+        mistakes.append(f"preprocess: {preprocess!r}; known are {', '.join(PREPROCESSES)}")
+    elif preprocess != "none" and not (colon and kind in IMAGE_FILES):
+        mistakes.append(
+            f"preprocess: {preprocess} is for image files (folder:PATH, csv:PATH); {name} comes "
+            "as finished arrays, set it to none"
+        )
     try:
         if colon and kind in KINDS:
             mistakes += _check_own(name, kind, Path(path).expanduser(), max_unreadable)
@@ -116,6 +127,7 @@ def describe_dataset(
     data_root: str | Path | None = None,
     *,
     split_seed: int = 0,
+    preprocess: str = "none",
     cache_root: str | Path | None = None,
     workers: int | None = None,
     progress: bool = False,
@@ -124,7 +136,7 @@ def describe_dataset(
 
     Own images are hashed, in parallel and once. Raises DataError like `load_dataset`.
     """
-    mistakes = check_dataset(name, size, data_root, max_unreadable=1.0)
+    mistakes = check_dataset(name, size, data_root, max_unreadable=1.0, preprocess=preprocess)
     if mistakes:
         raise DataError(mistakes[0])
     root, cache = data_folder(data_root), cache_folder(data_root, cache_root)
@@ -162,7 +174,15 @@ def describe_dataset(
 
         from lib.data.own import split_rows, survey
 
-        own = survey(name, size, cache, split_seed=split_seed, workers=workers, progress=progress)
+        own = survey(
+            name,
+            size,
+            cache,
+            split_seed=split_seed,
+            preprocess=preprocess,
+            workers=workers,
+            progress=progress,
+        )
         chosen, _ = split_rows(own, np.arange(len(own.digests), dtype=np.int64), split_seed)
         return DataInfo(
             name=name,

@@ -24,6 +24,7 @@ def load_dataset(
     *,
     split_seed: int = 0,
     max_unreadable: float = 0.01,
+    preprocess: str = "none",
     cache_root: str | Path | None = None,
     workers: int | None = None,
     in_memory_limit: int = IN_MEMORY,
@@ -35,10 +36,17 @@ def load_dataset(
     `csv:PATH`. data_root: default MEDMNIST_ROOT, then ~/.medmnist. cache_root: for derived files,
     default CONTRASTIVE_CACHE, then DATA_ROOT/cache, then ~/.cache/contrastive-medmnist.
     split_seed: of the split, where the data come without one. max_unreadable: share of unreadable
-    image files above which to stop. Arrays over `in_memory_limit` bytes are read-only memory maps.
+    image files above which to stop. preprocess: `fundus` for fundus photographs of a `folder:` or
+    `csv:` (`lib.data.fundus`). Arrays over `in_memory_limit` bytes are read-only memory maps.
     Raises DataError, in one line: what is wrong, where, what to do next.
     """
-    mistakes = check_dataset(name, size, data_root, max_unreadable=1.0)  # counted below
+    mistakes = check_dataset(
+        name,
+        size,
+        data_root,
+        max_unreadable=1.0,  # counted below
+        preprocess=preprocess,
+    )
     if mistakes:
         raise DataError(mistakes[0])
     root, cache = data_folder(data_root), cache_folder(data_root, cache_root)
@@ -64,6 +72,7 @@ def load_dataset(
             cache,
             split_seed=split_seed,
             max_unreadable=max_unreadable,
+            preprocess=preprocess,
             workers=workers,
             limit=in_memory_limit,
             progress=progress,

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from lib.data.base import SPLITS, DataError, DataSet, Split, Task
 from lib.data.cache import IN_MEMORY, combined_hash, file_hashes, open_array, take_rows
-from lib.data.decode import DECODER_VERSION
-from lib.data.decoded import DecodedFiles, decode_files
+from lib.data.decoded import DecodedFiles, decode_files, decoder_version
 from lib.data.split import Indices, Labels, carve_val, grouped_stratified_split
 from lib.data.tables import FileTable, read_csv, read_folder
 
@@ -49,6 +48,7 @@ def survey(
     cache: Path,
     *,
     split_seed: int = 0,
+    preprocess: str = "none",
     workers: int | None = None,
     progress: bool = False,
 ) -> OwnData:
@@ -61,7 +61,8 @@ def survey(
         for i, digest in enumerate(digests)
     ]
     carved = None if set(table.splits or ()) == set(SPLITS) else split_seed
-    parts = [DECODER_VERSION, size, digests, table.labels, table.groups, table.splits]
+    made = [*decoder_version(preprocess), size]
+    parts = [*made, digests, table.labels, table.groups, table.splits]
     mark = combined_hash([*parts, table.ordinal, carved])
     return OwnData(table, y, classes, task, digests, mark)
 
@@ -177,6 +178,7 @@ def load_own(
     *,
     split_seed: int = 0,
     max_unreadable: float = 0.01,
+    preprocess: str = "none",
     workers: int | None = None,
     limit: int = IN_MEMORY,
     progress: bool = True,
@@ -186,7 +188,15 @@ def load_own(
     Unreadable images (missing files too) are left out, listed in a csv file in the cache and
     counted in the notes. Raises DataError when their share exceeds `max_unreadable`.
     """
-    own = survey(name, size, cache, split_seed=split_seed, workers=workers, progress=progress)
+    own = survey(
+        name,
+        size,
+        cache,
+        split_seed=split_seed,
+        preprocess=preprocess,
+        workers=workers,
+        progress=progress,
+    )
     table = own.table
     decoded = decode_files(
         table.paths,
@@ -195,6 +205,7 @@ def load_own(
         size,
         cache,
         label=table.title,
+        preprocess=preprocess,
         workers=workers,
         progress=progress,
     )

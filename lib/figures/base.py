@@ -24,6 +24,7 @@ AUGMENT_COLOURS = {
     "simple": "#56B4E9",
     "greyscale": "#009E73",
     "microscopy": "#CC79A7",
+    "fundus": "#882255",
 }
 
 

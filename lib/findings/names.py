@@ -15,6 +15,7 @@ PROTOCOL_NAMES = {
     "knn": "kNN",
     "finetune": "finetuned",
     "retrieval": "retrieval",
+    "severity": "distance to healthy images",
 }
 METRIC_NAMES = {
     "auroc": "AUROC",
@@ -24,6 +25,11 @@ METRIC_NAMES = {
     "macro_f1": "macro F1",
     "weighted_precision": "weighted precision",
     "quadratic_kappa": "quadratic weighted kappa",
+    "auroc_ovo": "AUROC, one against one",
+    "auroc_referable": "AUROC, grade 2 and above",
+    "grade_mae": "mean absolute error in grades",
+    "spearman": "Spearman correlation with the grade",
+    "kendall": "Kendall's τ-b with the grade",
 }
 
 
@@ -45,7 +51,11 @@ def name_source(method: str, augment: str = "") -> str:
 
 
 def name_labels(labels: str) -> str:
-    """A budget as printed: `all labels`, `100 labels`, `25 labels per class`."""
+    """A budget as printed: `100 labels`, `25 labels per class`, `long tail, 100:1`."""
+    count, _, ratio = labels.rpartition("tail ")
+    if ratio != labels:
+        of = f"{name_labels(count.removesuffix(', '))} of a " if count else ""
+        return f"{of}long tail, {ratio}:1"
     if labels.endswith("per class"):
         return f"{labels.partition(' ')[0]} labels per class"
     return f"{labels} labels"

@@ -41,6 +41,15 @@ DOCUMENTED = {
         Greyscale(0.2),
         GaussianBlur(5, (0.1, 1.0), 0.5),
     ),
+    "fundus": (
+        Rotate(180.0),
+        Flip(0.5),
+        Flip(0.5, vertical=True),
+        RandomResizedCrop(28, (1.0, 1.0), (1.0, 1.0)),
+        ColourJitter(0.4, 0.4, 0.2, 0.05, 0.8),
+        Greyscale(0.2),
+        GaussianBlur(5, (0.1, 1.0), 0.5),
+    ),
 }
 
 
@@ -151,6 +160,19 @@ def test_every_order_of_the_colour_ops_is_as_likely() -> None:
     assert (count - 1000).abs().max() < 5 * 1000**0.5
 
 
+def test_fundus_keeps_the_whole_image() -> None:
+    crop = make_augment("fundus", 28, 3).ops[3]
+    for side in (28, 56):
+        x = images(8, side=side)
+        y = crop(x, seeded(0))
+        expected = torch.nn.functional.interpolate(
+            x, size=(28, 28), mode="bilinear", antialias=True, align_corners=False
+        )
+        torch.testing.assert_close(y, expected, atol=1e-5, rtol=0)
+    view = make_augment("fundus", 28, 3, crop_scale=(0.5, 1.0))
+    assert view.ops[3] == RandomResizedCrop(28, (0.5, 1.0), (1.0, 1.0))
+
+
 def test_overrides_reach_their_op() -> None:
     view = make_augment(
         "novel", 28, 3, crop_scale=(0.2, 1), jitter=(0.1, 0.2, 0.3, 0.4), blur_p=0.5, sharpness=None
@@ -174,7 +196,7 @@ def test_labels_read_like_the_paper() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
-        ("nowel", {}, "natural, simple, novel, greyscale, microscopy"),
+        ("nowel", {}, "natural, simple, novel, greyscale, microscopy, fundus"),
         ("natural", {"sharpness": (1, 2)}, "no setting 'sharpness'"),
         ("natural", {"crop_scale": (0.5, 0.2)}, "RandomResizedCrop.scale"),
         ("natural", {"jitter_p": 1.5}, "ColourJitter.p"),

@@ -8,11 +8,21 @@ from typing import Any
 import pytest
 
 from lib import identity
-from lib.batch.plan import PlannedRun, plan_study, select
+from lib.batch import plan as module
+from lib.batch import study as study_module
+from lib.batch.plan import REPORT_NOTEBOOKS, PlannedRun, fitting, plan_study, select
 from lib.batch.study import StudyError, read_study
-from lib.params import notebook_defaults
+from lib.params import NOTEBOOKS, notebook_defaults
 
 PRETRAIN = "  pretrain: {notebook: 01_pretrain, matrix: {seed: [0, 1]}}\n"
+
+
+def known_notebooks() -> list[str]:
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+
+# 02_probe expands in the same way.
+TRANSFER = "05_transfer" if "05_transfer" in known_notebooks() else "02_probe"
 
 
 def plan(lab: Any, experiments: str, *, results: Path | None = None, **more: Any) -> Any:
@@ -63,8 +73,12 @@ def test_a_probe_takes_data_and_seed_from_its_pretraining(lab: Any) -> None:
         assert (probe.params["dataset"], probe.params["seed"]) == (data, seed)
         assert (probe.params["size"], probe.params["split_seed"]) == (32, 5)
         assert (probe.origin.method, probe.origin.augment) == ("simclr", "simple")
-        assert encoder.work == 12 * 3 * (32 / 28) ** 2
-        assert probe.work == 0
+        # Two views of 12 images in 3 epochs; embedding and the monitor are a third of that each.
+        views, embedded = 2 * 12 * 3, 2 * (12 + 4)
+        assert encoder.work == pytest.approx((views + embedded / 3) * (32 / 28) ** 2)
+        assert probe.work == pytest.approx(2 * (12 + 4 + 6) / 3 * (32 / 28) ** 2)
+        assert encoder.images == {"train": 12, "val": 4, "test": 6}
+        assert (encoder.channels, encoder.classes, encoder.synthetic) == (1, 2, False)
 
 
 def test_what_a_probe_sets_itself_is_not_inherited(lab: Any) -> None:
@@ -191,6 +205,146 @@ def test_no_trace_of_a_run_is_enough_for_an_encoder(lab: Any) -> None:
     assert "fits several runs: pretrain-a-s0-11111111, pretrain-a-s1-22222222" in found
 
 
+# Folds
+
+
+FOLDS = "  pretrain: {notebook: 01_pretrain, set: {folds: 5}, matrix: {fold: [0, 1, 2, 3, 4]}}\n"
+
+
+def test_a_matrix_over_folds_and_their_probes(lab: Any) -> None:
+    data = lab.npz(n=90)
+    runs = plan(
+        lab,
+        FOLDS + "  probe: {notebook: 02_probe, set: {init: pretrain}}\n",
+        defaults=f'{{dataset: "{data}", cap_per_class: 40}}',
+    )
+    assert [r.params["fold"] for r in runs] == [0, 1, 2, 3, 4] * 2
+    assert all(f"-f{r.params['fold']}-s0-" in r.name for r in runs)
+    assert len({r.name for r in runs}) == 10
+    for encoder, probe in zip(runs[:5], runs[5:], strict=True):
+        assert probe.needs == (encoder.name,)
+        assert [probe.params[k] for k in ("folds", "fold", "cap_per_class")] == [
+            5,
+            encoder.params["fold"],
+            40,
+        ]
+    # 100 images, at most 40 of each of two classes, in five folds, an eighth of the rest as val.
+    assert runs[0].images == {"train": 56, "val": 8, "test": 16}
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(5, 5), (1, 1), (2, 99)])
+def test_a_fold_that_is_not_there_is_refused(lab: Any, folds: int, fold: int) -> None:
+    [found] = refusal(lab, f"  a: {{notebook: 00_data, set: {{folds: {folds}, fold: {fold}}}}}\n")
+    assert found == f"experiments.a.fold: {fold} of {folds}; the first is 0"
+
+
+def test_a_fold_without_folds_means_nothing(lab: Any) -> None:
+    [run] = plan(lab, "  a: {notebook: 00_data, set: {folds: 0, fold: 3}}\n")
+    assert "-f3-" not in run.name
+
+
+# Transfer
+
+
+def test_every_source_on_every_target(lab: Any) -> None:
+    """`init` names pretrainings on some data sets, the matrix names others, or the same."""
+    a, b = lab.npz("a.npz"), lab.npz("b.npz", seed=1)
+    runs = plan(
+        lab,
+        f"""
+  pretrain:
+    notebook: 01_pretrain
+    matrix: {{dataset: ["{a}", "{b}"], seed: [0, 1]}}
+  transfer:
+    notebook: {TRANSFER}
+    set: {{init: pretrain}}
+    matrix: {{dataset: ["{a}", "{b}"]}}
+""",
+    )
+    sources, transfers = runs[:4], runs[4:]
+    pairs = [(r.needs[0], r.params["dataset"], r.params["seed"]) for r in transfers]
+    assert len(set(pairs)) == len({r.name for r in transfers}) == 8
+    assert {(s.name, d, s.params["seed"]) for s in sources for d in (a, b)} == set(pairs)
+    for run in transfers:
+        source = next(s for s in sources if s.name == run.needs[0])
+        foreign = source.params["dataset"] != run.params["dataset"]
+        method = run.origin.method_on(run.params["dataset"])
+        assert method.startswith("simclr from npz:") == foreign
+        assert foreign or method == "simclr"
+
+
+# What a notebook cannot do
+
+
+def test_a_task_that_a_notebook_cannot_do_is_refused(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(module.REFUSED, ("00_data", "multi-label"), "there is a reason")
+    experiments = "  a: {notebook: 00_data, matrix: {dataset: [chestmnist, retinamnist]}}\n"
+    [found] = refusal(lab, experiments)
+    assert found == "experiments.a.dataset: chestmnist is multi-label: there is a reason"
+    assert len(plan(lab, experiments.replace("chestmnist", "phantom"))) == 2
+
+
+def test_what_is_refused_is_refused_of_notebooks_that_exist_with_a_reason() -> None:
+    kinds = {"binary", "multi-class", "ordinal", "multi-label"}
+    for (notebook, task), reason in module.REFUSED.items():
+        assert notebook in known_notebooks()
+        assert task in kinds
+        assert len(reason.split()) > 5
+
+
+# Reports
+
+
+@pytest.fixture
+def report_notebook(lab: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A notebook that reads a summary, whatever notebooks there are."""
+    known = {"summary": "", "metric": "auroc", "results": "", "study": "", "out": ""}
+    monkeypatch.setattr(
+        module,
+        "notebook_defaults",
+        lambda name: dict(known) if name in REPORT_NOTEBOOKS else notebook_defaults(name),
+    )
+    real = study_module.notebook_defaults
+    monkeypatch.setattr(
+        study_module,
+        "notebook_defaults",
+        lambda name: dict(known) if name in REPORT_NOTEBOOKS else real(name),
+    )
+    monkeypatch.setattr(identity, "code_fingerprint", lambda notebook: "code")
+    return REPORT_NOTEBOOKS[0]
+
+
+def test_a_report_comes_last_and_needs_everything(lab: Any, report_notebook: str) -> None:
+    report = f"  report: {{notebook: {report_notebook}}}\n"
+    *others, last = plan(lab, report + PRETRAIN)
+    assert last.experiment == "report"
+    assert set(last.needs) == {run.name for run in others}
+    assert last.name.startswith("report-")
+    assert last.params["study"] == "tiny"
+    assert (last.work, last.synthetic, last.images) == (0, True, {})
+    # It is another report when the study has another run, and the same under another title.
+    more = PRETRAIN.replace("[0, 1]", "[0, 1, 2]")
+    assert plan(lab, report + more)[-1].name != last.name
+    assert plan(lab, PRETRAIN + report, title="Other")[-1].name == last.name
+    assert {r.name for r in select([*others, last], "report")} == {last.name, *last.needs}
+
+
+def test_a_report_on_a_summary_of_its_own_needs_nothing(lab: Any, report_notebook: str) -> None:
+    summary = lab.write("study,dataset,value\ns,breastmnist,1\n", "summary.csv")
+    report = f"  report: {{notebook: {report_notebook}, set: {{summary: '{summary}'}}}}\n"
+    *_, run = plan(lab, PRETRAIN + report)
+    assert (run.needs, run.synthetic, run.params["summary"]) == ((), False, str(summary))
+    lab.write("study,dataset,value\ns,phantom,1\n", "summary.csv")
+    *_, other = plan(lab, PRETRAIN + report)
+    assert other.name != run.name
+    assert other.synthetic
+    summary.unlink()
+    [found] = refusal(lab, PRETRAIN + report)
+    assert found.startswith(f"experiments.report.summary: no {summary}")
+
+
 # Names
 
 
@@ -290,3 +444,11 @@ def test_only_takes_what_fits_and_what_it_needs(lab: Any, chain: Path) -> None:
     assert names(select(runs, "data")) == ["data0"]
     assert names(select(runs, runs[-1].name)) == ["pretrain1", "probe1"]
     assert select(runs, "finetune") == []
+
+
+def test_what_fits_leaves_out_what_is_only_needed(lab: Any, chain: Path) -> None:
+    runs = plan_study(read_study(chain), chain, lab.results)
+    assert fitting(runs, None) == {run.name for run in runs}
+    assert fitting(runs, "probe") == {run.name for run in runs if run.experiment == "probe"}
+    assert len(fitting(runs, "probe*-s1-*")) == 1
+    assert fitting(runs, "finetune") == frozenset()

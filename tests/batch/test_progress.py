@@ -11,7 +11,7 @@ import pytest
 from lib.batch import progress as module
 from lib.batch.execute import Outcome
 from lib.batch.plan import PlannedRun
-from lib.batch.progress import Progress, Speed, seconds_in_words
+from lib.batch.progress import STARTUP, Progress, Speed, seconds_in_words
 from lib.identity import RANDOM
 
 
@@ -42,11 +42,11 @@ def test_seconds_in_words(seconds: float, words: str) -> None:
 def test_speed_is_learnt_from_runs_of_the_same_notebook() -> None:
     speed = Speed()
     assert speed.estimate(planned("a", work=100)) is None
-    speed.learn("01_pretrain", 100, 50)
-    speed.learn("01_pretrain", 300, 150)
+    speed.learn("01_pretrain", 100, STARTUP + 50)
+    speed.learn("01_pretrain", 300, STARTUP + 150)
     speed.learn("00_data", 0, 4)
     speed.learn("00_data", 0, 8)
-    assert speed.estimate(planned("b", work=1000)) == 500
+    assert speed.estimate(planned("b", work=1000)) == STARTUP + 500
     assert speed.estimate(planned("c", "00_data")) == 6
     assert speed.estimate(planned("d", "02_probe")) is None
 
@@ -54,9 +54,20 @@ def test_speed_is_learnt_from_runs_of_the_same_notebook() -> None:
 def test_speed_of_earlier_results(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "a"
     folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps({"seconds": 30}), encoding="utf-8")
-    speed = Speed.from_results([planned("a", work=10), planned("b", work=10)], tmp_path)
-    assert speed.estimate(planned("b", work=40)) == 120
+    content = {"seconds": STARTUP + 30, "device": "here"}
+    (folder / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
+    runs = [planned("a", work=10), planned("b", work=10)]
+    assert Speed.from_results(runs, tmp_path).estimate(planned("b", work=40)) == STARTUP + 120
+    same = Speed.from_results(runs, tmp_path, {"a": "here", "b": "here"})
+    assert same.estimate(planned("b", work=40)) == STARTUP + 120
+    other = Speed.from_results(runs, tmp_path, {"a": "a faster machine", "b": "here"})
+    assert other.estimate(planned("b", work=40)) is None
+
+
+def test_a_start_up_is_never_longer_than_the_shortest_run() -> None:
+    speed = Speed()
+    speed.learn("02_probe", 10, STARTUP / 5)
+    assert speed.estimate(planned("a", "02_probe", work=1000)) == pytest.approx(STARTUP / 5)
 
 
 @pytest.mark.parametrize(("slots", "left"), [(1, "about 20 min"), (2, "about 10 min")])

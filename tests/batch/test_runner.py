@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,32 @@ def test_done_runs_are_not_done_again_unless_forced(lab: Any, fake: Any) -> None
     assert report.already == ["pretrain-a", "pretrain-b"]
     assert fake.started[2:] == ["tune-a", "probe-b", "probe-tuned-a"]
     assert report.ok
-    report, _ = carry_out(lab, CHAIN, force=True)
+    report, _ = carry_out(lab, CHAIN, forced={run.name for run in CHAIN})
     assert report.already == []
     assert len(fake.started) == 10
+
+
+def test_only_what_is_forced_is_done_again(lab: Any, fake: Any) -> None:
+    carry_out(lab, CHAIN)
+    report, _ = carry_out(lab, CHAIN, forced={"tune-a"})
+    assert fake.started[5:] == ["tune-a"]
+    assert report.already == ["pretrain-a", "pretrain-b", "probe-b", "probe-tuned-a"]
+
+
+def test_what_has_ended_is_told_before_what_needs_it_starts(lab: Any, fake: Any) -> None:
+    told: list[int] = []
+    started: list[int] = []
+    last = planned("report", *(run.name for run in CHAIN))
+
+    def execute(spec: Any) -> Outcome:
+        started.append(len(told))
+        return fake(spec)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lib.batch.runner.execute_in_process", execute)
+        carry_out(lab, [*CHAIN, last], slots=3, after_each=lambda: told.append(1))
+    assert fake.started[-1] == "report"
+    assert started[-1] == len(CHAIN)
 
 
 def test_a_folder_without_metrics_is_not_done(lab: Any, fake: Any) -> None:
@@ -133,8 +157,7 @@ def test_what_a_run_is_executed_with(lab: Any, fake: Any) -> None:
     assert (spec.slots, spec.banner) == (10_000, "")
     assert Path(spec.final) == lab.results / "tiny" / "runs" / "pretrain-a"
     assert spec.work != spec.final
-    run = planned("data-phantom")
-    run.params["dataset"] = "phantom"
+    run = replace(planned("data-phantom"), synthetic=True)
     spec = make_spec(run, "tiny", lab.results / "tiny", os.cpu_count() or 1)
     assert "Synthetic data" in spec.banner
 

@@ -13,6 +13,23 @@ import pytest
 RunAll = Callable[..., int]
 
 
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
+    """Steps are not timed but looked up; what was asked for, with how many threads."""
+    from lib.batch import throughput
+
+    asked: list[tuple[Any, int]] = []
+
+    def measure(work: Any, threads: int) -> throughput.Throughput:
+        if (work, threads) not in asked:
+            asked.append((work, threads))
+        return throughput.Throughput(0.1, 0.01, 0.002)
+
+    monkeypatch.setattr(throughput, "measure_throughput", measure)
+    monkeypatch.setattr(throughput, "measure_augment", lambda *_: 0.001)
+    return asked
+
+
 def test_a_study_runs_and_says_where_its_report_is(
     lab: Any, fake: Any, run_all: RunAll, chain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,6 +57,18 @@ def test_a_second_call_does_nothing_again(
     assert (lab.results / "tiny" / "summary.csv").read_bytes() == first
     assert run_all(chain, "--force", "--only", "data") == 0
     assert len(fake.started) == 6
+
+
+def test_force_with_only_does_not_redo_what_is_needed(
+    fake: Any, run_all: RunAll, chain: Path
+) -> None:
+    assert run_all(chain, "--force", "--only", "probe-*-s1-*") == 0
+    first = list(fake.started)
+    assert [name.partition("-")[0] for name in first] == ["pretrain", "probe"]
+    assert run_all(chain, "--force", "--only", "probe-*-s1-*") == 0
+    assert fake.started == [*first, first[1]]
+    assert run_all(chain, "--force") == 0
+    assert len(fake.started) == 3 + 5
 
 
 def test_a_failure_is_exit_1_and_the_rest_goes_on(
@@ -74,7 +103,12 @@ def test_only_runs_what_fits_and_what_it_needs(
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(
-    lab: Any, fake: Any, run_all: RunAll, chain: Path, capsys: pytest.CaptureFixture[str]
+    lab: Any,
+    fake: Any,
+    timed: list[tuple[Any, int]],
+    run_all: RunAll,
+    chain: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run_all(chain, "--only", "pretrain*-s0-*")
     capsys.readouterr()
@@ -83,17 +117,55 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
     assert lab.files() == before
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "tiny: A tiny study"
-    assert out[-1] == "5 runs, 1 done, 4 to do"
-    assert [line.split()[0] for line in out[1:-1]] == ["to", "done", "to", "to", "to"]
+    assert out[-1].startswith("5 runs, 1 done, 4 to do, about ")
+    assert out[-1].endswith(" one at a time")
+    assert [line.split()[0] for line in out[1:6]] == ["to", "done", "to", "to", "to"]
+    # An estimate for each run that is to be done, and what it rests on.
+    assert [bool(re.search(r" about \d+ s$", line)) for line in out[1:6]] == [True, False] + [
+        True
+    ] * 3
+    assert out[6] == "Estimates, from a few steps timed here:"
+    assert "resnet18, strided stem, 28 px" in out[7]
+    assert len(timed) == 1
     [name] = fake.started
     assert f"  done   {name}" in out
-    assert any(line.endswith(f"needs {name}") for line in out)
-    assert any(
-        "to do  pretrain-npz-cells-simclr-" in line and line.endswith("about 5 s") for line in out
-    )
+    assert any(f"needs {name}  about " in line for line in out)
     run_all(chain, "--dry-run", "--force")
     assert "5 runs, 0 done, 5 to do" in capsys.readouterr().out
+    run_all(chain, "--dry-run", "--force", "--only", "probe-*-s0-*")
+    assert "2 runs, 1 done, 1 to do" in capsys.readouterr().out
     assert len(fake.started) == 1
+
+
+def test_a_dry_run_for_several_jobs_times_what_they_will_have(
+    timed: list[tuple[Any, int]],
+    run_all: RunAll,
+    chain: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("lib.batch.execute.os.cpu_count", lambda: 4)
+    assert run_all(chain, "--dry-run", "--jobs", "2") == 0
+    assert [threads for _, threads in timed] == [4, 2]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.search(r"about \S+ \S+ one at a time, about \S+ \S+ with --jobs 2$", last)
+
+
+def test_a_dry_run_says_what_it_cannot_estimate(
+    timed: list[tuple[Any, int]],
+    run_all: RunAll,
+    chain: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run_all(chain, "--dry-run", "--set", "pretrain.device=cuda") == 0
+    out = capsys.readouterr().out
+    assert "no estimate for pretrain: device: cuda asked for, but this machine has no CUDA" in out
+    assert out.splitlines()[-1] == "5 runs, 0 done, 5 to do"
 
 
 def test_set_changes_parameters_everywhere_or_in_one_experiment(
@@ -106,12 +178,17 @@ def test_set_changes_parameters_everywhere_or_in_one_experiment(
 
 
 def test_runs_shared_by_two_experiments_are_counted_once(
-    lab: Any, fake: Any, run_all: RunAll, capsys: pytest.CaptureFixture[str]
+    lab: Any,
+    fake: Any,
+    timed: list[tuple[Any, int]],
+    run_all: RunAll,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     probes = "a: {notebook: 02_probe}\n  b: {notebook: 02_probe, matrix: {seed: [0, 1]}}"
     path = lab.write(f"study: tiny\nexperiments:\n  {probes}\n")
     assert run_all(path, "--dry-run") == 0
     assert "2 runs, 0 done, 2 to do" in capsys.readouterr().out
+    assert len(timed) == 1
     assert run_all(path) == 0
     assert "2 runs: 2 done" in capsys.readouterr().out
     text = (lab.results / "tiny" / "summary.csv").read_text(encoding="utf-8")

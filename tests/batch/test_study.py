@@ -65,7 +65,7 @@ def settings(lab: Any, text: str, **overrides: Any) -> list[list[dict[str, Any]]
         (f"{ONE}    set: {{dataset: [a, b]}}", "dataset: expected text, found"),
         (
             f"{ONE}    set: {{augment: novle}}",
-            "augment: expected one of natural, simple, novel, greyscale, microscopy "
+            "augment: expected one of natural, simple, novel, greyscale, microscopy, fundus "
             '(did you mean novel?), found "novle"',
         ),
         (f"{ONE}    set: {{out: here}}", "experiments.pretrain.out: chosen by run_all.py"),

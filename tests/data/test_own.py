@@ -243,9 +243,9 @@ def test_images_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     decoded: list[int] = []
     original = lib.data.decoded.decode_image
 
-    def counted(data: bytes, size: int) -> Any:
+    def counted(data: bytes, size: int, preprocess: str) -> Any:
         decoded.append(size)
-        return original(data, size)
+        return original(data, size, preprocess)
 
     monkeypatch.setattr(lib.data.decoded, "decode_image", counted)
     first, again = load(name), load(name)

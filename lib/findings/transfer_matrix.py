@@ -1,0 +1,116 @@
+"""What sources gain over pretraining on the target itself, over the seeds of a study."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lib.findings.names import METRIC_NAMES, split_method
+from lib.measurements import measurements
+
+NOTEBOOK, SIZES_NOTEBOOK = "05_transfer", "06_downsampling"
+FLOORS = ("imagenet", "random")
+
+
+def transfer_gains(
+    summary: pd.DataFrame,
+    metric: str = "auroc",
+    protocol: str = "probe",
+    labels: str = "all",
+    *,
+    method: str = "simclr",
+    further: bool = False,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """What sources gain over pretraining on the target itself, from rows of summary.csv alone.
+
+    method: how both were pretrained; further: sources after further pretraining on the target. As
+    sources count also `imagenet` and `random` (untrained, or from scratch), where measured.
+
+    Pairs agree in seed and fold, target, size, architecture and, for encoders pretrained here,
+    augmentation and variant. The in-domain side is what 05_transfer measured, or another notebook
+    where it did not; 06_downsampling, which has a recipe of its own, is left out. Columns: source,
+    target, pairs (seeds or folds), mean, low, high (interval as in `lib.paired`).
+    """
+    from lib.paired import fold_ratio, paired_test
+
+    rows = summary[summary["notebook"] != SIZES_NOTEBOOK].reset_index(drop=True)
+    own_first = (rows["notebook"] != NOTEBOOK).sort_values(kind="stable").index
+    rows = measurements(rows.loc[own_first], metric)
+    rows = rows[(rows["protocol"] == protocol) & (rows["labels"] == labels)]
+    parts = [split_method(name) for name in rows["method"]]
+    rows = rows.assign(
+        base=[base for base, _, _ in parts],
+        source=[source for _, source, _ in parts],
+        variant=[variant for _, _, variant in parts],
+    )
+    ours = rows[rows["base"] == method]
+    domain, foreign = ours[ours["source"] == ""], ours[ours["source"] != ""]
+    last = [
+        s.rpartition(">")[2] == d
+        for s, d in zip(foreign["source"], foreign["dataset"], strict=True)
+    ]
+    foreign = foreign[np.array(last, bool) == further]
+    foreign = foreign.assign(
+        source=foreign["source"].str.rpartition(">")[0] if further else foreign["source"]
+    )
+    floors = rows[rows["method"].isin(FLOORS)].assign(source=lambda table: table["method"])
+    same = ["dataset", "size", "encoder", "fold", "seed"]
+    both = ("", "_own")
+    merged = [
+        foreign.merge(domain, on=[*same, "augment", "variant"], suffixes=both),
+        floors.merge(domain, on=same, suffixes=both),
+    ]
+    pairs = pd.concat([part for part in merged if not part.empty] or merged[:1])
+    found = []
+    for (source, target), group in pairs.groupby(["source", "dataset"], sort=False):
+        unit = "fold" if (group["fold"] != "").any() else "seed"
+        gains = (group["value"] - group["value_own"]).groupby(group[unit]).mean()
+        ratio = fold_ratio([str(f) for f in gains.index]) if unit == "fold" else None
+        t = paired_test(list(gains), level, ratio=ratio)
+        found.append((source, target, t.n, t.mean, t.low, t.high))
+    return pd.DataFrame(found, columns=["source", "target", "pairs", "mean", "low", "high"])
+
+
+def transfer_matrix(
+    summary: pd.DataFrame,
+    metric: str = "auroc",
+    protocol: str = "probe",
+    labels: str = "all",
+    *,
+    method: str = "simclr",
+    further: bool = False,
+) -> pd.DataFrame:
+    """Mean gains over in-domain pretraining, sources (rows) × targets (columns).
+
+    As in `transfer_gains`. 0 where source and target are the same, by definition; NaN where
+    nothing was measured. Sources without pretraining here stand last. Empty without any pair.
+    """
+    how = {"method": method, "further": further}
+    gains = transfer_gains(summary, metric, protocol, labels, **how)  # type: ignore[arg-type]
+    if gains.empty:
+        return pd.DataFrame(dtype=float)
+    targets = list(dict.fromkeys(gains["target"]))
+    sources = [s for s in dict.fromkeys(gains["source"]) if s not in FLOORS]
+    # Targets that are sources too stand in the same order, so that the diagonal is one.
+    sources = [t for t in targets if t in sources] + [s for s in sources if s not in targets]
+    sources += [f for f in FLOORS if f in set(gains["source"])]
+    matrix = gains.pivot(index="source", columns="target", values="mean")
+    matrix = matrix.reindex(index=sources, columns=targets)
+    for name in set(sources) & set(targets):
+        matrix.loc[name, name] = 0.0
+    return matrix
+
+
+def say_matrix(gains: pd.DataFrame, metric: str = "auroc") -> str:
+    """How often other sources are better or worse than the target itself (`transfer_gains`)."""
+    foreign = gains[~gains["source"].isin(FLOORS)]
+    if foreign.empty:
+        return "No encoder was measured on another data set than its own."
+    above, below = int((foreign["low"] > 0).sum()), int((foreign["high"] < 0).sum())
+    best = foreign.sort_values("mean").iloc[-1]
+    text = f"Of {len(foreign)} pairs of source and target, transfer is clearly above in-domain "
+    text += f"pretraining in {above}, clearly below in {below}, and in "
+    text += f"{len(foreign) - above - below} there is no clear difference "
+    text += f"({METRIC_NAMES[metric]}, paired). The largest mean gain is {best['mean']:+.3f}, "
+    return f"{text}from {best['source']} to {best['target']}."
