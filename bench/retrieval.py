@@ -24,26 +24,26 @@ from lib.embed import Features
 from lib.search import PROBES, build_index, nearest
 
 K = 10
-CLUSTERS, DIRECTIONS = 500, 16
+CLUSTERS, DIRECTIONS = 50, 16
 
 
 def draw_clusters(n: int, width: int, seed: int) -> Features:
-    """Unit vectors float32 [n, width] in 500 clusters, each spread along 16 directions of its own.
+    """Unit vectors float32 [n, width] in 50 clusters, each spread along 16 directions of its own.
 
-    Features of an encoder are such: far fewer directions than numbers, and a group has many images.
-    Groups and directions are the same for every seed.
+    Features of an encoder are such: far fewer directions than numbers, few groups with many images
+    each, and groups that overlap. Groups and directions are the same for every seed.
     """
     shape = np.random.default_rng(99)
     centres = shape.normal(size=(CLUSTERS, width)).astype(np.float32) / width**0.5
     spread = shape.normal(size=(CLUSTERS, DIRECTIONS, width)).astype(np.float32)
-    spread *= 0.7 / (DIRECTIONS * width) ** 0.5
+    spread *= 1.5 / (DIRECTIONS * width) ** 0.5  # half as long again as the centres
     rng = np.random.default_rng(seed)
     which = rng.integers(CLUSTERS, size=n)
     x = np.empty((n, width), np.float32)
     for c in range(CLUSTERS):
         rows = np.flatnonzero(which == c)
         within = rng.standard_normal((len(rows), DIRECTIONS), np.float32)
-        noise = rng.standard_normal((len(rows), width), np.float32) * (0.1 / width**0.5)
+        noise = rng.standard_normal((len(rows), width), np.float32) * (0.3 / width**0.5)
         x[rows] = centres[c] + within @ spread[c] + noise
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     return x

@@ -122,7 +122,7 @@ def several(check: Check, what: str) -> Check:
     def check_all(value: Any) -> str:
         parts = value if isinstance(value, list) else str(value).split(",")
         try:
-            clean = [f"{check(yaml_number(part)):g}" for part in parts]
+            clean = [shortest(check(yaml_number(part))) for part in parts]
         except ParameterError as error:
             raise ParameterError(f"{error}, or several of these") from None
         if not clean or len(set(clean)) < len(clean):
@@ -130,6 +130,12 @@ def several(check: Check, what: str) -> Check:
         return ",".join(clean)
 
     return check_all
+
+
+def shortest(value: float) -> str:
+    """A number as text, without loss: `0.001`, `28`, `1234567`."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def yaml_number(value: Any) -> Any:

@@ -67,6 +67,7 @@ class Run:
             p.data_root or None,
             split_seed=p.split_seed,
             max_unreadable=p.max_unreadable,
+            preprocess=getattr(p, "preprocess", "none"),
             progress=self.interactive,
         )
         if p.cap_per_class:
@@ -186,6 +187,7 @@ def data_fingerprint(params: Mapping[str, Any], results: Path) -> str:
         params["size"],
         params["data_root"] or None,
         split_seed=params["split_seed"],
+        preprocess=params.get("preprocess", "none"),
     )
     return info.fingerprint
 

@@ -18,9 +18,9 @@ BLOCK = 2**15  # library rows compared at a time: with BATCH queries 128 MiB of 
 BATCH = 1024
 # `auto` takes FAISS from here on. At a million vectors of 128 numbers on two cores
 # (`python -m bench.retrieval`) exact search answers tens of queries a second, and building the
-# index takes as long as one to two thousand exact queries. No data set of MedMNIST is as large:
+# index takes as long as about three thousand exact queries. No data set of MedMNIST is as large:
 # their numbers are exact.
-FAISS_LIBRARY, FAISS_QUERIES = 500_000, 2_000
+FAISS_LIBRARY, FAISS_QUERIES = 500_000, 3_000
 # Of 2·√M cells the PROBES nearest to the query are searched; `bench.retrieval` has the recall.
 PROBES = 32
 POINTS_PER_CELL = 40

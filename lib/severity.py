@@ -21,7 +21,7 @@ from lib.metrics import Array
 from lib.run import Run
 
 HEALTHY = 0  # the lowest grade
-PAIRS = 2**22  # distances held at a time, 16 MiB
+PAIRS = 2**21  # distances held at a time, 16 MiB
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ def median_distance(h: npt.ArrayLike, references: npt.ArrayLike) -> Array:
     """Median cosine distance `1 − cos` of each row to the references: float64 [N].
 
     h: float [N, D]; references: float [M, D]. A row of zeros has distance 1 to everything. The
-    median of an even number is the mean of the middle two.
+    median of an even number is the mean of the middle two. Rounded to nine decimals, so that
+    equal features are equally far however they are summed.
     """
-    q, x = (np.ascontiguousarray(a, np.float32) for a in (h, references))
+    q, x = (np.ascontiguousarray(a, np.float64) for a in (h, references))
     if q.ndim != 2 or x.ndim != 2 or q.shape[1] != x.shape[1] or len(x) == 0:
         found = f"{[*q.shape]} and {[*x.shape]}"
         raise ValueError(f"features, references: expected [N, D] and [M ≥ 1, D]; found {found}")
@@ -70,8 +71,8 @@ def median_distance(h: npt.ArrayLike, references: npt.ArrayLike) -> Array:
     parts = [np.zeros(0)]
     for start in range(0, len(q), rows):
         similarity = F.normalize(torch.from_numpy(q[start : start + rows]), dim=1) @ unit
-        parts.append(1 - np.median(similarity.numpy().astype(np.float64), axis=1))
-    return np.concatenate(parts)
+        parts.append(1 - np.median(similarity.numpy(), axis=1))
+    return np.concatenate(parts).round(9)
 
 
 def order_by_severity(
@@ -158,6 +159,11 @@ def compare_with_probe(
     """
     y, groups = severity.y, severity.groups
     return compare_correlations(expected, severity.distance, y, groups, n=bootstrap, seed=seed)
+
+
+def compare_severity(a: Severity, b: Severity, bootstrap: int, seed: int) -> dict[str, Estimate]:
+    """How much better one method's features order the same images than another's."""
+    return compare_correlations(a.distance, b.distance, a.y, a.groups, n=bootstrap, seed=seed)
 
 
 def severity_rows(results: Sequence[Severity], run: Run, encoder: str) -> list[dict[str, Any]]:

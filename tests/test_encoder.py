@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from lib.encoder import (
+    Encoder,
     EncoderError,
     ProjectionHead,
     adapt_channels,
     build_encoder,
     count_parameters,
     freeze,
+    freeze_stages,
     seeded,
     unfreeze,
 )
@@ -145,6 +147,64 @@ def test_an_unfrozen_encoder_trains_again() -> None:
     encoder(torch.rand(4, 1, 28, 28)).sum().backward()
     assert encoder.resnet.layer1[0].conv1.weight.grad is not None
     assert not torch.equal(encoder.resnet.bn1.running_mean, before["resnet.bn1.running_mean"])
+
+
+STAGES = [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)]
+
+
+def learns(encoder: Encoder) -> list[bool]:
+    """For each stage, whether a training step changes it; all of a stage or nothing does."""
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1, weight_decay=0.1)
+    encoder(torch.rand(4, 1, 28, 28)).square().sum().backward()
+    optimizer.step()
+    found = []
+    for names in STAGES:
+        prefixes = tuple(f"resnet.{name}." for name in names)
+        own = [k for k in before if k.startswith(prefixes) and not k.endswith("_tracked")]
+        changed = {not torch.equal(before[k], encoder.state_dict()[k]) for k in own}
+        assert len(changed) == 1, names
+        found.append(changed.pop())
+    return found
+
+
+@pytest.mark.parametrize("n", range(6))
+def test_freezing_the_first_stages(n: int) -> None:
+    encoder = freeze_stages(build_encoder("resnet18", "strided", 1, seed=0).train(), n)
+    head = nn.Linear(512, 2)
+    nn.Sequential(encoder, head).train()  # a module around it in train mode changes nothing
+    if n == 5:
+        assert count_parameters(encoder, trainable_only=True) == 0
+        before = encoder.state_dict()["resnet.bn1.running_mean"].clone()
+        encoder(torch.rand(4, 1, 28, 28))
+        assert torch.equal(encoder.state_dict()["resnet.bn1.running_mean"], before)
+    else:
+        assert learns(encoder) == [False] * n + [True] * (5 - n)
+
+
+def test_the_stages_are_the_whole_encoder() -> None:
+    encoder = build_encoder("resnet50", "imagenet", 3, seed=0)
+    parts = [p for stage in encoder.stages() for module in stage for p in module.parameters()]
+    assert len(parts) == len({id(p) for p in parts}) == len(list(encoder.parameters()))
+
+
+def test_freezing_stages_can_be_changed_and_undone() -> None:
+    encoder = freeze_stages(build_encoder("resnet18", "strided", 1, seed=0), 3)
+    assert learns(freeze_stages(encoder, 1)) == [False, True, True, True, True]
+    assert learns(unfreeze(freeze_stages(encoder, 4))) == [True] * 5
+    for n in (-1, 6):
+        with pytest.raises(EncoderError, match=f"freeze_stages: {n}; the encoder has 5 stages"):
+            freeze_stages(encoder, n)
+
+
+def test_freezing_stages_keeps_the_mode() -> None:
+    encoder = build_encoder("resnet18", "strided", 1, seed=0).eval()
+    assert not freeze_stages(encoder, 2).training
+    assert not encoder.resnet.layer4.training
+    encoder.train()
+    assert encoder.resnet.layer4.training
+    assert not encoder.resnet.bn1.training
+    assert not any(m.training for m in encoder.resnet.layer1.modules())
 
 
 def test_projection_head_is_the_papers_mlp() -> None:

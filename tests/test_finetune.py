@@ -323,7 +323,7 @@ def test_an_objective_decides_loss_draws_and_offset(tmp_path: Path) -> None:
     drawn = run(
         tmp_path / "b",
         data,
-        epochs=6,
+        min_steps=100,
         lrs=(1e-2,),
         objective=Objective("one", cross_entropy, first),
     )

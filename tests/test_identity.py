@@ -19,6 +19,7 @@ from lib.identity import (
     absolute_dataset,
     code_fingerprint,
     commit,
+    finetuned_name,
     imported_modules,
     module_file,
     run_name,
@@ -183,6 +184,70 @@ def test_a_name_reads_well_and_ends_in_a_hash() -> None:
     )
     assert name_of("00_data").startswith("data-phantom-novel-s0-")
     assert name_of().startswith("probe-phantom-random-s0-")
+
+
+def test_a_fold_and_a_variant_stand_in_the_name() -> None:
+    assert name_of("01_pretrain", folds=5, fold=2, variant="Warm start").startswith(
+        "pretrain-phantom-simclr-novel-warm-start-f2-s0-"
+    )
+    assert "-f" not in name_of("01_pretrain", folds=0, fold=2)
+
+
+# Where an encoder comes from
+
+
+PATH = RANDOM.trained_on("pathmnist", "simclr", "novel", "run-a")
+
+
+def test_an_encoder_is_named_by_what_it_was_trained_on() -> None:
+    assert Origin("simclr", "novel", "run-a", ("pathmnist",)) == PATH
+    assert PATH.method_on("pathmnist") == "simclr"
+    assert PATH.method_on("dermamnist") == "simclr from pathmnist"
+    further = PATH.trained_on("dermamnist", "supcon", "natural", "run-b")
+    assert (further.method, further.augment, further.identity) == ("supcon", "natural", "run-b")
+    assert further.trail == ("pathmnist", "dermamnist")
+    for dataset in ("pathmnist", "dermamnist", "octmnist"):
+        assert further.method_on(dataset) == "supcon from pathmnist>dermamnist"
+
+
+def test_training_again_on_the_same_images_is_noted() -> None:
+    twice = PATH.trained_on("pathmnist", "simclr", "novel", "run-b")
+    assert twice.method_on("pathmnist") == "simclr from pathmnist>pathmnist"
+
+
+def test_imagenet_is_a_station_on_the_way() -> None:
+    imagenet = Origin("imagenet", "", "imagenet")
+    assert imagenet.method_on("pathmnist") == "imagenet"
+    made = imagenet.trained_on("pathmnist", "simclr", "novel", "x")
+    assert made.trail == ("imagenet", "pathmnist")
+    assert made.method_on("pathmnist") == "simclr from imagenet>pathmnist"
+
+
+def test_a_variant_is_told_and_does_not_outlive_its_run() -> None:
+    warm = RANDOM.trained_on("pathmnist", "simclr", "novel", "x", "warm")
+    assert warm.method_on("pathmnist") == "simclr (warm)"
+    assert warm.method_on("dermamnist") == "simclr from pathmnist (warm)"
+    assert warm.trained_on("dermamnist", "simclr", "novel", "y").variant == ""
+
+
+def test_own_data_are_told_apart_by_file_and_not_by_folder_of_this_machine() -> None:
+    own = RANDOM.trained_on("csv:/data/a/labels.csv", "simclr", "novel", "x")
+    assert own.trail == ("csv:a/labels.csv",)
+    assert own.method_on("csv:/elsewhere/a/labels.csv") == "simclr"
+    assert own.method_on("csv:/data/b/labels.csv") == "simclr from csv:a/labels.csv"
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("random", "supervised"),
+        ("imagenet", "supervised"),
+        ("simclr", "simclr+finetune"),
+        ("supcon", "supcon+finetune"),
+    ],
+)
+def test_names_of_finetuned_encoders(method: str, name: str) -> None:
+    assert finetuned_name(method) == name
 
 
 def test_what_changes_a_name() -> None:

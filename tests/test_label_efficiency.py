@@ -152,8 +152,8 @@ def study_of(data: DataSet, ours: dict[str, float], scratch: dict[str, float]) -
 @pytest.mark.parametrize("task", ["binary", "multi-class", "multi-label"])
 def test_a_saving_and_its_interval(task: Any) -> None:
     data = bigger(make_data(task))
-    scratch = {"100": 0.2, "250": 1.0, "1000": 2.2, "all": 4.0}
-    study = study_of(data, {"100": 1.6, "all": 9.0}, scratch)
+    scratch = {"100": 0.2, "250": 1.0, "1000": 2.0, "all": 2.5}
+    study = study_of(data, {"100": 1.6, "all": 20.0}, scratch)
     first, last = label_savings(study, bootstrap=200)
     assert (first.labels, first.count) == ("100", 100)
     assert 250 < first.equal < 1000
@@ -224,8 +224,6 @@ def test_both_starts_on_the_same_terms(tmp_path: Path, quick: list[dict[str, Any
     assert (tmp_path / "progress").read_text() == "training 4/4\n"
     # The encoder of the largest budget, and every epoch of every rate.
     save_study(study, data, run)
-    encoder_header = __import__("json").loads
-    assert encoder_header
     table = pd.read_csv(tmp_path / "history.csv", dtype={"labels": str})
     assert len(table) == 4 * 2 * 2
     assert table.groupby(["method", "labels"])["kept"].sum().eq(1).all()

@@ -173,5 +173,5 @@ def test_without_a_path_the_studys_own_summary_is_read(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     write([make_row()], tmp_path / "made" / "summary.csv")
     assert len(read_study(ask("", tmp_path))[0]) == 1
-    with pytest.raises(ParameterError, match="name its summary.csv"):
+    with pytest.raises(ParameterError, match=r"name its summary\.csv"):
         read_study(ask("", tmp_path, "other"))

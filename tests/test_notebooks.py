@@ -8,6 +8,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from lib.batch.plan import REFUSED
+from lib.data.base import Task
 from lib.params import PARAMETERS, notebook_defaults
 from lib.predictions import read_predictions
 from lib.run import COLUMNS
@@ -95,24 +100,62 @@ def execute(notebook: str, out: Path, folder: Path, **params: object) -> dict[st
     return dict(json.loads((out / "metrics.json").read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize(("task", "channels"), TASKS, ids=[t for t, _ in TASKS])
-def test_every_notebook_on_every_task(task: Any, channels: int, tmp_path: Path) -> None:
-    dataset = f"npz:{write_npz(tmp_path / 'tiny.npz', task, channels)}"
-    common = {"dataset": dataset, "device": "cpu"}
+@dataclass(frozen=True)
+class Trained:
+    """A tiny data set on disk and an encoder that 01_pretrain made of it."""
+
+    dataset: str
+    encoder: Path
+    metrics: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Task, int], Trained]:
+    """Pretraining once for each task in each worker."""
+
+    @cache
+    def make(task: Task, channels: int) -> Trained:
+        folder = tmp_path_factory.mktemp(task)
+        dataset = f"npz:{write_npz(folder / 'tiny.npz', task, channels)}"
+        common = {"dataset": dataset, "device": "cpu"}
+        metrics = execute("01_pretrain", folder / "pretrain", folder, **common, **QUICK)
+        return Trained(dataset, folder / "pretrain" / "encoder.safetensors", metrics)
+
+    return make
+
+
+every_task = pytest.mark.parametrize(("task", "channels"), TASKS, ids=[t for t, _ in TASKS])
+
+
+@every_task
+def test_data_and_pretrain(
+    task: Task, channels: int, trained: Callable[[Task, int], Trained], tmp_path: Path
+) -> None:
+    made = trained(task, channels)
+    common = {"dataset": made.dataset, "device": "cpu"}
     looked = execute("00_data", tmp_path / "data", tmp_path, **common, gallery=4)
     assert {row["split"]: row["value"] for row in looked["rows"]} == {
         "train": 48, "val": 24, "test": 32
     }  # fmt: skip
-    trained = execute("01_pretrain", tmp_path / "pretrain", tmp_path, **common, **QUICK)
-    assert {row["metric"] for row in trained["rows"]} >= {"loss", "knn_auroc", "epoch_selected"}
-    history = pd.read_csv(tmp_path / "pretrain" / "history.csv")
+    assert {row["metric"] for row in made.metrics["rows"]} >= {
+        "loss", "knn_auroc", "epoch_selected"
+    }  # fmt: skip
+    history = pd.read_csv(made.encoder.with_name("history.csv"))
     assert list(history["epoch"]) == [1]
+
+
+@every_task
+def test_probe(
+    task: Task, channels: int, trained: Callable[[Task, int], Trained], tmp_path: Path
+) -> None:
+    made = trained(task, channels)
     probed = execute(
         "02_probe",
         tmp_path / "probe",
         tmp_path,
-        **common,
-        init=tmp_path / "pretrain" / "encoder.safetensors",
+        dataset=made.dataset,
+        device="cpu",
+        init=made.encoder,
         labels="12,all,5000",
         bootstrap=100,
     )
@@ -121,19 +164,126 @@ def test_every_notebook_on_every_task(task: Any, channels: int, tmp_path: Path) 
     assert set(rows["method"]) == {"simclr", "random", "pixels"}
     assert set(rows["labels"]) == {"12", "all"}  # 5,000 is more than there are: left out
     assert set(rows.loc[rows["method"] == "simclr", "augment"]) == {"novel"}
-    # Every number can be recomputed from the predictions.
+    check_predictions(tmp_path / "probe", rows)
+    used = yaml.safe_load((tmp_path / "probe" / "params.yaml").read_text(encoding="utf-8"))
+    assert used["init"] == made.metrics["run"]
+    text = (tmp_path / "probe" / "params.yaml").read_text(encoding="utf-8")
+    assert str(tmp_path.parent) not in text
+
+
+def check_predictions(folder: Path, rows: pd.DataFrame) -> None:
+    """Every number can be recomputed from the predictions."""
     from lib.metrics import compute_metrics
 
-    for part in read_predictions(tmp_path / "probe" / "predictions.csv"):
+    parts = read_predictions(folder / "predictions.csv")
+    assert parts
+    for part in parts:
         again = compute_metrics(part.y, part.scores, part.task, part.classes)
         key = {**part.key, "split": part.split}
         mine = rows[(rows[list(key)] == pd.Series(key)).all(axis=1)].set_index("metric")["value"]
         for name, value in again.items():
             assert mine[name] == pytest.approx(value, abs=1e-12)
-    used = yaml.safe_load((tmp_path / "probe" / "params.yaml").read_text(encoding="utf-8"))
-    assert used["init"] == trained["run"]
-    text = (tmp_path / "probe" / "params.yaml").read_text(encoding="utf-8")
-    assert str(tmp_path.parent) not in text
+
+
+SHORT_FINETUNE = {"epochs": 1, "min_steps": 2, "batch_size": 16}
+# Notebook → quick parameters, and what its rows must hold.
+DOWNSTREAM: dict[str, tuple[dict[str, object], dict[str, set[str]]]] = {
+    "03_finetune": (
+        {"labels": "12,all", "bootstrap": 100, **SHORT_FINETUNE},
+        {
+            "protocol": {"finetune", "probe"},
+            "method": {"simclr", "random"},
+            "labels": {"12", "all"},
+        },
+    ),
+    "04_imbalance": (
+        {"undersample_to": "4", "bootstrap": 100},
+        {
+            "protocol": {"probe", "probe+undersample", "probe+focal"},
+            "metric": {"balanced_accuracy"},
+        },
+    ),
+    "05_transfer": (
+        {"labels": "all", "bootstrap": 100, "further_epochs": 1, **SHORT_FINETUNE},
+        {"protocol": {"finetune", "probe"}, "method": {"random"}, "metric": {"auroc"}},
+    ),
+    "07_retrieval": (
+        {"bootstrap": 100, "top_k": "1,5", "gallery": 3},
+        {"protocol": {"retrieval"}, "metric": {"map", "precision@5"}, "method": {"pixels"}},
+    ),
+    "08_features": (
+        {"perplexities": "5", "max_points": 32},
+        {"protocol": {"features"}, "metric": {"alignment", "uniformity"}, "method": {"simclr"}},
+    ),
+}
+
+
+@every_task
+@pytest.mark.parametrize("notebook", DOWNSTREAM)
+def test_what_follows_pretraining(
+    notebook: str,
+    task: Task,
+    channels: int,
+    trained: Callable[[Task, int], Trained],
+    tmp_path: Path,
+) -> None:
+    if (notebook, task) in REFUSED:
+        pytest.skip(f"refused at planning: {REFUSED[notebook, task]}")
+    made = trained(task, channels)
+    params, expected = DOWNSTREAM[notebook]
+    common = {"dataset": made.dataset, "device": "cpu", "init": made.encoder}
+    done = execute(notebook, tmp_path / "run", tmp_path, **common, **params)
+    rows = pd.DataFrame(done["rows"])
+    assert list(rows.columns) == list(COLUMNS)
+    for column, values in expected.items():
+        assert set(rows[column]) >= values
+    assert rows["value"].notna().all()
+    assert done["headline"]
+    if notebook in ("03_finetune", "04_imbalance", "05_transfer"):
+        check_predictions(tmp_path / "run", rows)
+
+
+@every_task
+def test_downsampling(task: Task, channels: int, tmp_path: Path) -> None:
+    dataset = f"npz:{write_npz(tmp_path / 'tiny.npz', task, channels)}"
+    done = execute(
+        "06_downsampling",
+        tmp_path / "run",
+        tmp_path,
+        dataset=dataset,
+        device="cpu",
+        sizes="14,7",
+        labels="all",
+        bootstrap=100,
+        **QUICK,
+    )
+    rows = pd.DataFrame(done["rows"])
+    assert set(rows["size"]) == {14, 7}
+    assert set(rows["metric"]) >= {"auroc", "seconds", "peak_memory_mb"}
+
+
+def test_supcon_and_folds(tmp_path: Path) -> None:
+    dataset = f"npz:{write_npz(tmp_path / 'tiny.npz', 'ordinal')}"
+    common = {"dataset": dataset, "device": "cpu", "folds": 3, "fold": 1, "method": "supcon"}
+    done = execute(
+        "01_pretrain", tmp_path / "run", tmp_path, **common, **QUICK, balanced_batches=True
+    )
+    rows = pd.DataFrame(done["rows"])
+    assert set(rows["method"]) == {"supcon"}
+    assert set(rows["fold"]) == {1}
+
+
+def test_report(tmp_path: Path) -> None:
+    done = execute(
+        "09_report",
+        tmp_path / "run",
+        tmp_path,
+        summary=ROOT / "results" / "first_light" / "summary.csv",
+    )
+    rows = pd.DataFrame(done["rows"])
+    assert set(rows["protocol"]) == {"verdict"}
+    assert done["answers"]["novel"] in {"supported", "contradicted", "no clear difference"}
+    assert done["answers"]["transfer"] == "not tested here"
 
 
 def test_a_misspelt_value_stops_a_notebook_at_once(tmp_path: Path) -> None:

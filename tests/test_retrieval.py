@@ -89,7 +89,7 @@ def test_queries_without_a_label_or_a_relevant_image_are_left_out_and_counted() 
 
 def test_nothing_to_be_found_is_an_error() -> None:
     data = make_data("binary")
-    split = {name: s for name, s in data.splits.items()}
+    split = dict(data.splits)
     for name, label in (("train", 0), ("test", 1)):
         s = split[name]
         split[name] = Split(s.images, np.full(len(s), label, np.int64), s.ids)

@@ -94,8 +94,9 @@ def test_within_the_tolerance_somewhere_is_enough_for_some(tmp_path: Path) -> No
     v = judged(tmp_path, gains, "some", margin=-0.01)
     assert (v.answer, v.above, v.below) == ("supported", 2, 2)
     assert judged(tmp_path, {"b": -0.1}, "some", margin=-0.01).answer == "contradicted"
-    v = judged(tmp_path, {"a": -0.01}, "some", margin=-0.01, spread=0.02)
-    assert v.answer == "no clear difference"
+    found = cells(tmp_path, {"a": 0.0}, margin=-0.01)
+    undecided = found.assign(mean=-0.008, p=0.6, corrected=1.0)
+    assert decide("x", undecided, "auroc", "some").answer == "no clear difference"
 
 
 def test_the_level_decides_what_is_clear(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # What a run takes over from the run whose encoder it uses, unless its experiment says otherwise.
 INHERITED = (
     "dataset", "size", "split_seed", "folds", "fold", "cap_per_class", "max_unreadable",
+    "preprocess",
     "data_root", "seed", "precision",
 )  # fmt: skip
 ENCODER_NOTEBOOKS = ("01_pretrain", "03_finetune")
@@ -193,9 +194,10 @@ def plan_run(
     dataset, size, root = params["dataset"], params["size"], params["data_root"] or None
     dataset = absolute_dataset(dataset)
     params = {**params, "dataset": dataset}
-    mistakes = cached_check(dataset, size, root, params["max_unreadable"])
+    preprocess = params.get("preprocess", "none")
+    mistakes = cached_check(dataset, size, root, params["max_unreadable"], preprocess)
     if mistakes:
-        named = ("dataset: ", "size: ")
+        named = ("dataset: ", "size: ", "preprocess: ")
         lines = [m if m.startswith(named) else f"dataset: {m}" for m in mistakes]
         raise ParameterError("\n".join(lines))
     if params.get("folds", 0) and params["fold"] >= params["folds"]:
@@ -212,12 +214,14 @@ def plan_run(
             raise ParameterError(f"init: {error}") from None
         params = {**params, "init": found}
     try:
-        info = cached_describe(dataset, size, root, params["split_seed"])
+        info = cached_describe(dataset, size, root, params["split_seed"], preprocess)
     except Exception as error:
         raise ParameterError(f"dataset: {' '.join(str(error).split())}") from error
     reason = REFUSED.get((experiment.notebook, info.task))
     if reason:
         raise ParameterError(f"dataset: {dataset} is {info.task}: {reason}")
+    if params.get("balanced_batches") and info.task == "multi-label":
+        raise ParameterError(f"balanced_batches: images of {dataset} have several labels")
     run = PlannedRun(
         run_name(experiment.notebook, params, origin, info.fingerprint),
         experiment.name,
@@ -255,19 +259,25 @@ def made_by(run: PlannedRun) -> Origin:
 
 
 @cache
-def cached_check(dataset: str, size: int, root: str | None, share: float) -> list[str]:
+def cached_check(
+    dataset: str, size: int, root: str | None, share: float, preprocess: str
+) -> list[str]:
     """`check_dataset`, asked once for each data set."""
     from lib.data import check_dataset
 
-    return list(check_dataset(dataset, size, root, max_unreadable=share))
+    return list(check_dataset(dataset, size, root, max_unreadable=share, preprocess=preprocess))
 
 
 @cache
-def cached_describe(dataset: str, size: int, root: str | None, split_seed: int) -> Any:
+def cached_describe(
+    dataset: str, size: int, root: str | None, split_seed: int, preprocess: str
+) -> Any:
     """`describe_dataset`, asked once for each data set."""
     from lib.data import describe_dataset
 
-    return describe_dataset(dataset, size, root, split_seed=split_seed, progress=True)
+    return describe_dataset(
+        dataset, size, root, split_seed=split_seed, preprocess=preprocess, progress=True
+    )
 
 
 def fitting(runs: list[PlannedRun], pattern: str | None) -> frozenset[str]:

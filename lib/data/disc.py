@@ -15,8 +15,8 @@ SEARCHED = 384  # longer side, in pixels, at which the disc is looked for
 DARK = 10  # grey level up to which an image counts as black
 LIT = 0.15  # share of the image's bright level above which a pixel is no background
 BRIGHTER = (LIT, 0.3, 0.45)  # tried in turn: enhancing a photograph also enhances its background
-TRIES = 500  # circles tried
-EDGE = 400  # points of the edge looked at, at most
+TRIES = 400  # circles tried
+EDGE = 300  # points of the edge looked at, at most
 ON_CIRCLE = 0.006  # distance from the circle, in longer sides, of a point that lies on it
 SEEN = 0.12  # share of a circle that must be seen as an edge
 FILLED = 0.7  # share of the circle's part of the image that must be lit
@@ -188,7 +188,7 @@ def _distance(points: Points, circles: Points) -> Points:
     """How far each point lies from each circle (x, y, r): [circles, points]."""
     dx = points[None, :, 0] - circles[:, :1]
     dy = points[None, :, 1] - circles[:, 1:2]
-    return np.asarray(np.abs(np.hypot(dx, dy) - circles[:, 2:]))
+    return np.asarray(np.abs(np.sqrt(dx * dx + dy * dy) - circles[:, 2:]))
 
 
 def _least_squares(points: Points) -> Points:

@@ -62,6 +62,16 @@ def steps(image: Image, size: int) -> dict[str, Image]:
     }
 
 
+def sample_photograph() -> Image:
+    """A photograph of a healthy left eye, uint8 [1411, 1411, 3], which scikit-image ships.
+
+    Häggström 2014, WikiJournal of Medicine 1(2), CC0.
+    """
+    from skimage import data
+
+    return np.asarray(data.retina(), np.uint8)  # type: ignore[no-untyped-call]
+
+
 def subtract_local_average(square: Image, visible: npt.NDArray[np.bool_] | None = None) -> Image:
     """Graham's step on a square [S, S, C]: `4 · (I − average) + 128`, clipped to uint8.
 

@@ -53,7 +53,7 @@ def plot_gains(gains: Sequence[Gain]) -> Figure:
         axes.plot([], [], "o-", color=VERDICT_COLOURS[verdict], ms=5, lw=1.6, label=verdict)
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(range(len(gains)), [g.name for g in gains], fontsize=8)
-    axes.set_ylim(len(gains) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(gains)) - 0.5, -0.5)
     axes.set(xlabel="test balanced accuracy, difference from no remedy (95% interval)")
     if used:
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))

@@ -103,10 +103,12 @@ def name_cell(cell: Any) -> str:
     """What a cell compares: `SimCLR, novel, finetuned over training from scratch`."""
     ours = name_side(cell.method, cell.augment, cell.protocol)
     other = name_side(cell.method_other, cell.augment_other, cell.protocol_other)
+    if ours == other:
+        return f"{ours} over the same at {cell.size_other} px"
     # What both sides share is said once.
     other = other.removesuffix(f", {name_protocol(cell.protocol)}")
     other = "training from scratch" if other == "from scratch" else other
-    return f"{ours} over {other if other != ours else f'the same at {cell.size_other} px'}"
+    return f"{ours} over {other}"
 
 
 def cells_table(verdict: Verdict) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def trainings_table(study: BudgetStudy) -> pd.DataFrame:
     for (method, labels), tuned in study.trainings.items():
         auroc = "–" if tuned.val_auroc is None else f"{tuned.val_auroc:.3f}"
         name = name_classifier(method, augments[method], "finetune")
-        rows[name, name_labels(labels)] = {
+        rows[name, labels] = {
             "learning rate": f"{tuned.lr:g}",
             "rates tried": str(len(tuned.tried)),
             "steps": f"{tuned.steps:,}",

@@ -14,7 +14,7 @@ from lib.findings.names import METRIC_NAMES, name_source
 from lib.imbalance import RANDOM, RemedyStudy
 from lib.paired import holm
 
-LEVEL = 0.95
+ALPHA = 0.05
 REMEDY_NAMES = {
     "none": "no remedy",
     "undersample": "undersampling",
@@ -45,7 +45,7 @@ class Gain:
     @property
     def verdict(self) -> str:
         """`better`, `worse` or `no clear difference`, by the corrected p."""
-        if self.corrected >= 1 - LEVEL:
+        if self.corrected >= ALPHA:
             return "no clear difference"
         return "better" if self.value > 0 else "worse"
 
@@ -119,7 +119,7 @@ def remedy_gains(study: RemedyStudy, bootstrap: int = 1000, seed: int = 0) -> li
     for r in others:
         d = replicates(r, bootstrap, seed) - reference
         d = d[np.isfinite(d)]
-        low, high = np.quantile(d, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        low, high = np.quantile(d, [ALPHA / 2, 1 - ALPHA / 2])
         value = r.metrics["balanced_accuracy"] - none.metrics["balanced_accuracy"]
         rarer = min(int((d <= 0).sum()), int((d >= 0).sum())) + 1
         p = min(1.0, 2 * rarer / (len(d) + 1))
@@ -167,8 +167,8 @@ def say_remedies(study: RemedyStudy, gains: Sequence[Gain], bootstrap: int = 100
         text += f", {len(by['worse'])} clearly worse"
         text += f" ({', '.join(by['worse'])})" if by["worse"] else ""
         text += f", {len(gains) - len(by['better']) - len(by['worse'])} without a clear difference"
-    text += f" (p below {1 - LEVEL:.2g} after Holm's correction)."
-    if 2 * len(gains) / (bootstrap + 1) >= 1 - LEVEL:
+    text += f" (p below {ALPHA:g} after Holm's correction)."
+    if 2 * len(gains) / (bootstrap + 1) >= ALPHA:
         text += f" With {bootstrap} resamples the correction lets no single difference be clear: "
         text += "raise `bootstrap`."
     return f"{text}\n\n{say_choice(study, gains)}"

@@ -27,9 +27,6 @@ METRIC_NAMES = {
     "quadratic_kappa": "quadratic weighted kappa",
     "auroc_ovo": "AUROC, one against one",
     "auroc_referable": "AUROC, grade 2 and above",
-    "grade_mae": "mean absolute error in grades",
-    "spearman": "Spearman correlation with the grade",
-    "kendall": "Kendall's τ-b with the grade",
 }
 
 

@@ -286,6 +286,17 @@ def test_a_task_that_a_notebook_cannot_do_is_refused(
     assert len(plan(lab, experiments.replace("chestmnist", "phantom"))) == 2
 
 
+def test_images_with_several_labels_cannot_be_balanced(lab: Any) -> None:
+    experiments = """
+  a:
+    notebook: 01_pretrain
+    set: {method: supcon, balanced_batches: true}
+    matrix: {dataset: [chestmnist, retinamnist]}
+"""
+    [found] = refusal(lab, experiments)
+    assert found == "experiments.a.balanced_batches: images of chestmnist have several labels"
+
+
 def test_what_is_refused_is_refused_of_notebooks_that_exist_with_a_reason() -> None:
     kinds = {"binary", "multi-class", "ordinal", "multi-label"}
     for (notebook, task), reason in module.REFUSED.items():

@@ -14,7 +14,15 @@ import lib.data.decoded
 from lib.data import DataError, check_dataset, describe_dataset, load_dataset
 from lib.data.decode import decode_image, resample
 from lib.data.disc import crop_disc, find_disc, visible_part
-from lib.data.fundus import normalise, preprocess_fundus, steps, subtract_local_average
+from lib.data.fundus import (
+    normalise,
+    preprocess_fundus,
+    sample_photograph,
+    steps,
+    subtract_local_average,
+)
+from lib.figures.fundus import plot_steps
+from tests.test_figures import png
 
 SHADES = (170, 80, 50)
 
@@ -223,8 +231,7 @@ def test_grey_photographs_stay_grey() -> None:
 
 
 def test_the_photograph_that_scikit_image_ships() -> None:
-    data = pytest.importorskip("skimage.data")
-    image = data.retina()
+    image = sample_photograph()
     assert near(find_disc(image), (704, 703, 695), 0.01)
     shown = steps(image, 224)
     assert [*shown] == [
@@ -235,10 +242,11 @@ def test_the_photograph_that_scikit_image_ships() -> None:
         "normalised",
     ]
     assert shown["photograph, disc found"].shape == image.shape
+    png(plot_steps(shown))
     found, disc = preprocess_fundus(image, 224)
     assert disc and (shown["normalised"] == found).all()
     assert (found[:10] == 128).all() and found[112, 30:200].std() > 10
-    assert image.flags.owndata and (image == data.retina()).all()  # the original is untouched
+    assert image.flags.owndata and (image == sample_photograph()).all()  # the original is untouched
 
 
 def test_real_photographs_have_discs(shared_data: Path) -> None:

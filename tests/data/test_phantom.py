@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lib.data.base import DataSet
+from lib.data.base import DataError, DataSet
+from lib.data.describe import check_dataset, describe_dataset
+from lib.data.load import load_dataset
 from lib.data.phantom import (
     CLASSES,
     WEIGHTS,
@@ -236,3 +238,46 @@ def test_colour_does_not_give_the_class(phantom: DataSet) -> None:
     scale = StandardScaler().fit(colours(train.images))
     model = LogisticRegression(max_iter=500).fit(scale.transform(colours(train.images)), train.y)
     assert model.score(scale.transform(colours(test.images)), test.y) < 0.45
+
+
+# Below the smallest size that is drawn
+
+
+@pytest.fixture(scope="module")
+def halved() -> DataSet:
+    return load_dataset("phantom", 14)
+
+
+def test_small_images_are_means_of_the_drawn_ones(phantom: DataSet, halved: DataSet) -> None:
+    assert (halved.size, halved.synthetic) == (14, True)
+    for name, split in halved.splits.items():
+        drawn = phantom.splits[name]
+        assert split.images.shape == (len(drawn), 14, 14, 3)
+        assert split.images.dtype == np.uint8
+        means = drawn.images.reshape(-1, 14, 2, 14, 2, 3).mean((2, 4))
+        assert np.abs(split.images - means).max() <= 0.5
+        np.testing.assert_array_equal(split.y, drawn.y)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(split.ids, drawn.ids)
+    assert halved.notes[-1] == "Images of 14 px are resampled from 28 px."
+
+
+def test_a_plan_knows_small_phantoms_apart(phantom: DataSet, halved: DataSet) -> None:
+    described = {size: describe_dataset("phantom", size) for size in (7, 14, 20, 28)}
+    assert described[14].fingerprint == halved.fingerprint
+    assert described[28].fingerprint == phantom.fingerprint
+    assert len({info.fingerprint for info in described.values()}) == 4
+    counts = {name: len(split) for name, split in halved.splits.items()}
+    assert dict(described[14].counts) == counts
+
+
+@pytest.mark.parametrize("size", [7, 28, 224])
+def test_sizes_that_can_be_had(size: int) -> None:
+    assert check_dataset("phantom", size) == []
+
+
+@pytest.mark.parametrize("size", [0, 6, 225])
+def test_sizes_that_cannot(size: int) -> None:
+    [mistake] = check_dataset("phantom", size)
+    assert mistake == f"size: {size} given for phantom; a whole number from 7 to 224"
+    with pytest.raises(DataError, match=f"size: {size} given"):
+        load_dataset("phantom", size)

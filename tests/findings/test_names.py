@@ -4,13 +4,52 @@ from __future__ import annotations
 
 import pytest
 
-from lib.findings.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
+from lib.findings.names import (
+    METRIC_NAMES,
+    PROTOCOL_NAMES,
+    name_labels,
+    name_source,
+    split_method,
+)
+from lib.identity import Origin, finetuned_name
 
 
 def test_sources() -> None:
     assert name_source("simclr", "novel") == "SimCLR, novel"
     assert name_source("random") == "random encoder"
     assert name_source("new method") == "new method"
+
+
+@pytest.mark.parametrize(
+    ("method", "parts", "printed"),
+    [
+        ("simclr", ("simclr", "", ""), "SimCLR, novel"),
+        ("simclr from a", ("simclr", "a", ""), "SimCLR, novel, from a"),
+        ("supcon from a>b", ("supcon", "a>b", ""), "SupCon, novel, from a then b"),
+        ("simclr (warm up)", ("simclr", "", "warm up"), "SimCLR, novel (warm up)"),
+        ("simclr from a>b (w)", ("simclr", "a>b", "w"), "SimCLR, novel, from a then b (w)"),
+        ("simclr+finetune", ("simclr+finetune", "", ""), "SimCLR, finetuned, novel"),
+        (
+            "simclr+finetune from csv:a b/c.csv (x)",
+            ("simclr+finetune", "csv:a b/c.csv", "x"),
+            "SimCLR, finetuned, novel, from csv:a b/c.csv (x)",
+        ),
+    ],
+)
+def test_methods_in_parts_and_in_print(
+    method: str, parts: tuple[str, str, str], printed: str
+) -> None:
+    assert split_method(method) == parts
+    assert name_source(method, "novel") == printed
+
+
+def test_what_an_origin_is_called_can_be_taken_apart_again() -> None:
+    for method in ("simclr", "supcon", finetuned_name("simclr"), finetuned_name("random")):
+        for trail in ((), ("here",), ("a",), ("imagenet", "here"), ("a", "b")):
+            for variant in ("", "two words"):
+                origin = Origin(method, "novel", "x", trail, variant)
+                foreign = "" if trail in ((), ("here",)) else ">".join(trail)
+                assert split_method(origin.method_on("here")) == (method, foreign, variant)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tables and sentences on retrieval: the numbers of the results, words by where an interval lies."""
+"""What is said of retrieval: numbers of the results, words by where an interval lies."""
 
 from __future__ import annotations
 
