@@ -21,7 +21,8 @@ BATCH = 1024
 # index takes as long as about three thousand exact queries. No data set of MedMNIST is as large:
 # their numbers are exact.
 FAISS_LIBRARY, FAISS_QUERIES = 500_000, 3_000
-# Of 2·√M cells the PROBES nearest to the query are searched; `bench.retrieval` has the recall.
+# Of 2·√M cells the PROBES nearest to the query are searched. At a million vectors that found all
+# of the ten nearest at seven times the speed of exact search; 8 probes found nine of the ten.
 PROBES = 32
 POINTS_PER_CELL = 40
 

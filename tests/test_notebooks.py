@@ -273,19 +273,6 @@ def test_supcon_and_folds(tmp_path: Path) -> None:
     assert set(rows["fold"]) == {1}
 
 
-def test_report(tmp_path: Path) -> None:
-    done = execute(
-        "09_report",
-        tmp_path / "run",
-        tmp_path,
-        summary=ROOT / "results" / "first_light" / "summary.csv",
-    )
-    rows = pd.DataFrame(done["rows"])
-    assert set(rows["protocol"]) == {"verdict"}
-    assert done["answers"]["novel"] in {"supported", "contradicted", "no clear difference"}
-    assert done["answers"]["transfer"] == "not tested here"
-
-
 def test_a_misspelt_value_stops_a_notebook_at_once(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="augment: expected one of"):
         execute("00_data", tmp_path / "data", tmp_path, augment="novell")

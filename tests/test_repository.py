@@ -69,7 +69,11 @@ def test_published_numbers_follow_from_the_published_predictions(folder: Path) -
             key = {**part.key, "split": part.split}
             mine = rows[(rows[list(key)] == pd.Series(key)).all(axis=1)].set_index("metric")
             again = compute_metrics(part.y, part.scores, part.task, part.classes)
+            # A study may be older than a metric; what it does report must follow.
+            assert set(again) & set(mine.index) >= {"auroc", "accuracy"}
             for name, value in again.items():
+                if name not in mine.index:
+                    continue
                 assert mine.loc[name, "value"] == pytest.approx(value, abs=1e-9), (file, name)
 
 

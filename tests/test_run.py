@@ -123,7 +123,9 @@ def test_load_data_asks_for_what_the_parameters_say(
     given = {"size": 64, "split_seed": 3, "max_unreadable": 0.5}
     run = start("00_data", variables("00_data", tmp_path, **given))
     assert run.load_data().task == "binary"
-    assert asked == {"name": "phantom", "data_root": None, "progress": True, **given}
+    assert asked == {
+        "name": "phantom", "data_root": None, "progress": True, "preprocess": "none", **given
+    }  # fmt: skip
 
 
 # Encoders by name

@@ -16,6 +16,14 @@ from lib.params import ParameterError
 if TYPE_CHECKING:
     from lib.batch.throughput import Throughput, Workload
 
+# Seconds that a notebook computes and draws without its encoder: resampling, logistic regression,
+# maps, figures. 00 to 02 are medians of first_light; of the others, what tiny data took.
+BESIDE = {
+    "00_data": 10.0, "01_pretrain": 12.0, "02_probe": 15.0, "03_finetune": 15.0,
+    "04_imbalance": 10.0, "05_transfer": 15.0, "06_downsampling": 15.0, "07_retrieval": 20.0,
+    "08_features": 50.0, "09_report": 10.0,
+}  # fmt: skip
+
 
 class Estimates:
     """Expected seconds of runs, with `threads` threads each.
@@ -49,8 +57,9 @@ class Estimates:
             self.seconds[run.name] = STARTUP + run.work if learnt is None else learnt
 
     def computing(self, run: PlannedRun) -> float:
-        """Seconds that a run's encoder is at work."""
-        return sum(self.time_passes(run, passes) for passes in count_passes(run))
+        """Seconds that a run computes and draws."""
+        encoder = sum(self.time_passes(run, passes) for passes in count_passes(run))
+        return BESIDE[run.notebook] + encoder
 
     def time_passes(self, run: PlannedRun, passes: Passes) -> float:
         """Seconds of some of a run's passes."""

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lib.batch.execute import Outcome
-from lib.batch.plan import PlannedRun
+from lib.batch.plan import REPORT_NOTEBOOKS, PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.study import Study
 from lib.batch.summary import conclusions, findings, headline
 from lib.figures.base import colour_of, new_figure, tidy
 from lib.files import write_text
+from lib.findings.claims import CLAIMS
 from lib.findings.names import name_source
 from lib.identity import commit
 from lib.measurements import hidden_runs, label_order, measurements, over_seeds, read_summary
@@ -42,9 +43,18 @@ def write_index(
     """Write the study's page; it opens from disk, with pictures inside and links to the reports."""
     table = read_summary(study_folder / "summary.csv")
     parts = [f"<p class='question'>{html.escape(study.question)}</p>" if study.question else ""]
-    probed = not measurements(table).empty
-    if probed:
-        parts.append(glance(table))
+    parts.append(verdicts(runs, study_folder))
+    probes = table[table["notebook"] == "02_probe"]
+    if not measurements(probes).empty:
+        parts.append(glance(probes))
+    trained = measurements(table[table["notebook"] == "03_finetune"])
+    if not trained.empty:
+        parts += [
+            "<h2>Test AUROC when the whole encoder is trained</h2>",
+            "<p>Finetuned, and the same architecture from scratch with the same steps and the same "
+            "learning rates to choose from; beside them the frozen features.</p>",
+            picture(plot_lines(trained), "AUROC of finetuned encoders against labelled images"),
+        ]
     parts.append(runs_section(runs, study_folder, failed, skipped))
     synthetic = "phantom" in {run.params.get("dataset") for run in runs}
     footer = {
@@ -82,6 +92,29 @@ def glance(table: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
+def verdicts(runs: Sequence[PlannedRun], study_folder: Path) -> str:
+    """What the study's report answers to each claim, with a link to it; empty without a report."""
+    parts = []
+    for run in runs:
+        file = study_folder / "runs" / run.name / "metrics.json"
+        if run.notebook not in REPORT_NOTEBOOKS or not file.exists():
+            continue
+        answers = json.loads(file.read_text(encoding="utf-8")).get("answers", {})
+        link = f"runs/{html.escape(run.name)}/report.html"
+        rows = "".join(
+            f"<tr><td>{html.escape(CLAIMS[claim].text)}</td><td>{html.escape(answer)}</td></tr>"
+            for claim, answer in answers.items()
+        )
+        parts += [
+            "<h2>Verdicts</h2>",
+            f"<p>Claims of the systems that this study builds on, from <a href='{link}'>the "
+            "study's report</a>, which says how each was tested.</p>",
+            "<div class='scroll'><table><tr><th>claim</th><th>answer</th></tr>"
+            f"{rows}</table></div>",
+        ]
+    return "\n".join(parts)
+
+
 def variants(table: pd.DataFrame) -> str:
     """A warning where runs differ in a parameter that the tables of this page cannot tell apart."""
     hidden = hidden_runs(table)
@@ -98,8 +131,13 @@ def variants(table: pd.DataFrame) -> str:
 def plot_study(table: pd.DataFrame) -> Figure:
     """Test AUROC against the label budget: a panel per data set, a line per features."""
     rows = measurements(table)
-    rows = rows[(rows["protocol"] == "probe") | (rows["method"] == "pixels")]
+    return plot_lines(rows[(rows["protocol"] == "probe") | (rows["method"] == "pixels")])
+
+
+def plot_lines(rows: pd.DataFrame) -> Figure:
+    """Mean ± sd of measurements against the label budget: a panel per data set and size."""
     stats = over_seeds(rows)
+    whole = set(stats["protocol"]) > {"probe"} and "finetune" in set(stats["protocol"])
     panels = list(dict.fromkeys(zip(stats["dataset"], stats["size"], strict=True)))
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
@@ -110,17 +148,19 @@ def plot_study(table: pd.DataFrame) -> Figure:
     for axes, (dataset, size) in zip(grid.flat, panels, strict=False):
         here = stats[(stats["dataset"] == dataset) & (stats["size"] == size)]
         budgets = label_order(here["labels"])
-        for (method, augment), line in here.groupby(["method", "augment"], sort=False):
+        for key, line in here.groupby(["method", "augment", "protocol"], sort=False):
+            method, augment, protocol = map(str, key)
             ordered = line.set_index("labels").reindex(budgets)
-            label = name_source(str(method), str(augment))
+            label = name_line(method, augment, protocol) if whole else name_source(method, augment)
+            floor = method in ("random", "pixels") or (whole and protocol == "probe")
             names[label] = axes.errorbar(
                 range(len(budgets)),
                 ordered["mean"],
                 yerr=ordered["std"].fillna(0),
-                fmt="o-" if method not in ("random", "pixels") else "o--",
+                fmt="o--" if floor else "o-",
                 ms=4,
                 capsize=3,
-                color=colour_of(str(method), str(augment)),
+                color=colour_of(method, augment),
             )
         axes.set_xticks(range(len(budgets)), budgets)
         axes.set(title=f"{dataset}, {size} px", xlabel="labelled training images")
@@ -131,6 +171,14 @@ def plot_study(table: pd.DataFrame) -> Figure:
         handles=list(names.values()), labels=list(names), loc="outside lower center", ncols=4
     )
     return figure
+
+
+def name_line(method: str, augment: str, protocol: str) -> str:
+    """A line where networks trained whole stand beside frozen features."""
+    if (method, protocol) == ("random", "finetune"):
+        return "from scratch"
+    how = {"finetune": "finetuned", "probe": "frozen"}.get(protocol, protocol)
+    return f"{name_source(method, augment)}: {how}"
 
 
 def runs_section(

@@ -69,7 +69,7 @@ def sample_photograph() -> Image:
     """
     from skimage import data
 
-    return np.asarray(data.retina(), np.uint8)  # type: ignore[no-untyped-call]
+    return np.asarray(data.retina(), np.uint8)
 
 
 def subtract_local_average(square: Image, visible: npt.NDArray[np.bool_] | None = None) -> Image:

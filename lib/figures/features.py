@@ -99,7 +99,7 @@ def plot_maps(maps: Mapping[str, npt.NDArray[np.float64]], key: Key, warn: bool 
     handles = [found[name] for name in key.names]
     figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside right center")
     if warn:
-        figure.supxlabel(textwrap.fill(WARNING, 48 * columns + 14), fontsize=8)
+        figure.supxlabel(textwrap.fill(WARNING, 42 * columns + 14), fontsize=9)
     return figure
 
 

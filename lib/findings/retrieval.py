@@ -52,7 +52,8 @@ def retrieval_table(results: Sequence[Retrieval]) -> pd.DataFrame:
 def classes_table(
     results: Sequence[Retrieval], data: DataSet, bootstrap: int, seed: int
 ) -> pd.DataFrame:
-    """mAP of the queries of each class (rows) by features (columns), beside their number.
+    """mAP of the queries of each class (rows) by features (columns), beside their
+    number and the share of the library that is relevant to them.
 
     Multi-label: of the queries that carry the label; relevant is what shares any label with them.
     """
@@ -71,7 +72,7 @@ def classes_table(
                 cell = with_interval(float(values[metric].mean()), interval)
             row[name_source(r.source, r.augment)] = cell
         share = queries.relevant[mine] / queries.candidates[mine]
-        row["relevant in the library"] = f"{share.mean():.1%}" if mine.any() else "–"
+        row["relevant"] = f"{share.mean():.1%}" if mine.any() else "–"
         rows[str(name)] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("class of the query")
 

@@ -70,12 +70,15 @@ class Lab:
         np.savez(self.folder / name, **content)
         return f"npz:{self.folder / name}"
 
-    def finish(self, name: str, rows: list[Row] | None = None, study: str = "tiny") -> Path:
+    def finish(
+        self, name: str, rows: list[Row] | None = None, study: str = "tiny", **extra: Any
+    ) -> Path:
         """Leave a finished run behind, with the rows given."""
         folder = self.results / study / "runs" / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.html").write_text("<p>report</p>", encoding="utf-8")
         content = {"run": name, "seconds": 2.0, "headline": "done & dusted", "rows": rows or []}
+        content |= extra
         (folder / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
         return folder
 

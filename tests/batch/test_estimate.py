@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from lib.batch import throughput
-from lib.batch.estimate import Estimates, time_in_slots
+from lib.batch.estimate import BESIDE, Estimates, time_in_slots
+from lib.batch.passes import COUNTERS
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import STARTUP
 from lib.batch.throughput import Throughput, Workload, measure_augment, measure_throughput
@@ -45,13 +46,19 @@ def planned(name: str, notebook: str, needs: tuple[str, ...] = (), **params: Any
 
 PRETRAIN = planned("p", "01_pretrain", epochs=3, knn_every=3, batch_size=50, stem="small")
 PROBE = planned("q", "02_probe", ("p",), init="p", stem="strided")
-COMPUTING = 600 * TRAIN + 6 * STEP + 2 * 120 * EMBED + 600 * VIEW
+ENCODER = 600 * TRAIN + 6 * STEP + 2 * 120 * EMBED + 600 * VIEW
+COMPUTING = BESIDE["01_pretrain"] + ENCODER
+PROBING = BESIDE["02_probe"] + 2 * 160 * EMBED
+
+
+def test_every_notebook_with_a_formula_has_its_other_seconds() -> None:
+    assert set(BESIDE) == set(COUNTERS)
 
 
 def test_seconds_are_passes_times_timings(tmp_path: Path, timed: list[Workload]) -> None:
     found = Estimates([PRETRAIN, PROBE], 1, tmp_path)
     assert found.seconds["p"] == pytest.approx(STARTUP + COMPUTING)
-    assert found.seconds["q"] == pytest.approx(STARTUP + 2 * 160 * EMBED)
+    assert found.seconds["q"] == pytest.approx(STARTUP + PROBING)
     # The probe's encoder is the pretraining's, whatever its own stem parameter says.
     assert set(timed) == {Workload("resnet18", "small", 28, 3, "fp32", "cpu")}
     assert found.timed == {timed[0]: Throughput(STEP, TRAIN, EMBED)}
@@ -103,13 +110,13 @@ def finish(folder: Path, name: str, seconds: float, device: str) -> None:
 def test_finished_runs_on_such_a_device_win(
     tmp_path: Path, timed: list[Workload], device: str, factor: float
 ) -> None:
-    finish(tmp_path, "p", STARTUP + 3 * COMPUTING, device)
-    twice = replace(PRETRAIN, name="r", params={**PRETRAIN.params, "epochs": 6})
-    found = Estimates([PRETRAIN, twice, PROBE], 1, tmp_path)
-    more = 2 * COMPUTING - 120 * EMBED + 120 * EMBED  # a check more, but not the first one twice
-    expected = STARTUP + factor * (more - 120 * EMBED)
-    assert found.seconds["r"] == pytest.approx(expected)
-    assert found.seconds["q"] == pytest.approx(STARTUP + 2 * 160 * EMBED)
+    finish(tmp_path, "p", 3 * COMPUTING, device)
+    longer = replace(PRETRAIN, name="r", params={**PRETRAIN.params, "epochs": 6})
+    found = Estimates([PRETRAIN, longer, PROBE], 1, tmp_path)
+    # Twice the epochs; the monitor looks three times instead of twice.
+    expected = BESIDE["01_pretrain"] + 2 * ENCODER - 120 * EMBED
+    assert found.seconds["r"] == pytest.approx(STARTUP + factor * expected)
+    assert found.seconds["q"] == pytest.approx(STARTUP + PROBING)
     assert found.corrected == (["01_pretrain"] if factor > 1 else [])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from lib.batch.execute import Outcome
-from lib.batch.index import plot_study, write_index
+from lib.batch.index import name_line, plot_study, write_index
 from lib.batch.plan import PlannedRun
 from lib.batch.study import Study
 from lib.batch.summary import write_summary
@@ -138,3 +139,40 @@ def test_the_figure_has_a_panel_for_each_data_set_and_a_line_for_each_features(l
     [legend] = figure.legends
     words = [text.get_text() for text in legend.get_texts()]
     assert words == ["SimCLR, novel", "SimCLR, natural", "random encoder"]
+
+
+def test_verdicts_of_the_report_stand_first(lab: Any) -> None:
+    runs = probed(lab)
+    report = dataclasses.replace(runs[0], name="report-1", notebook="09_report")
+    answers = {"novel": "no clear difference", "transfer": "not tested here"}
+    lab.finish("report-1", [], answers=answers)
+    soup = make_page(lab, [*runs, report])
+    headings = [tag.text for tag in soup.find_all("h2")]
+    assert headings[0] == "Verdicts"
+    table = soup.find("table")
+    assert table is not None
+    assert [cell.text for cell in table.find_all("td")][1::2] == list(answers.values())
+    assert soup.find("a", href="runs/report-1/report.html") is not None
+
+
+def test_networks_trained_whole_have_a_figure_of_their_own(lab: Any) -> None:
+    runs = probed(lab)
+    rows = [
+        lab.row(seed=0, run="finetune-0", notebook="03_finetune", labels="100", **columns)
+        for columns in (
+            {"value": 0.8, "protocol": "finetune"},
+            {"value": 0.7, "protocol": "finetune", "method": "random", "augment": ""},
+        )
+    ]
+    lab.finish("finetune-0", rows)
+    soup = make_page(lab, [*runs, dataclasses.replace(runs[0], name="finetune-0")])
+    headings = [tag.text for tag in soup.find_all("h2")]
+    assert "Test AUROC when the whole encoder is trained" in headings
+    # The frozen features' own section does not mix with them.
+    assert len(soup.find_all("img")) == 2
+
+
+def test_lines_say_how_a_network_was_trained() -> None:
+    assert name_line("random", "", "finetune") == "from scratch"
+    assert name_line("simclr", "novel", "finetune") == "SimCLR, novel: finetuned"
+    assert name_line("simclr", "novel", "probe") == "SimCLR, novel: frozen"
