@@ -48,6 +48,7 @@ lab: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench.augment
 	$(BIN)/python -m bench.small_maps
+	$(BIN)/python -m bench.retrieval
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
