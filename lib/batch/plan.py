@@ -74,6 +74,7 @@ def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
     for experiment in in_order([e for e in study.experiments if e not in reports], path):
         where = f"{path}: experiments.{experiment.name}"
         runs: list[PlannedRun] = []
+        mistakes += [f"{where}.{line}" for line in check_where(experiment, by_experiment)]
         for setting in experiment.settings:
             for params, upstream in expand(experiment, setting, by_experiment):
                 try:
@@ -161,19 +162,46 @@ Expanded = Iterable[tuple[dict[str, Any], PlannedRun | None]]
 def expand(
     experiment: Experiment, setting: Setting, planned: Mapping[str, list[PlannedRun]]
 ) -> Expanded:
-    """The full parameters of a setting, once for each run of the experiment its `init` names."""
+    """The full parameters of a setting, once for each run of the experiment its `init` names.
+
+    Of these runs, `where` picks those with the parameters it names.
+    """
     defaults = notebook_defaults(experiment.notebook)
     sources = planned.get(str(setting.values.get("init")))
     if sources is None:
         yield {**defaults, **setting.values}, None
         return
     for source in sources:
+        if not picked(experiment, source):
+            continue
         taken = {
             key: source.params[key]
             for key in INHERITED
             if key in defaults and key in source.params and key not in setting.explicit
         }
         yield {**defaults, **setting.values, **taken, "init": source.name}, source
+
+
+def picked(experiment: Experiment, source: PlannedRun) -> bool:
+    """Whether a run is among those that an experiment's `where` names."""
+
+    def fits(key: str, values: tuple[Any, ...]) -> bool:
+        known = [absolute_dataset(v) for v in values] if key == "dataset" else values
+        return source.params.get(key) in known
+
+    return all(fits(key, values) for key, values in experiment.where.items())
+
+
+def check_where(experiment: Experiment, planned: Mapping[str, list[PlannedRun]]) -> list[str]:
+    """What is wrong with an experiment's `where`: nothing to pick from, or nothing picked."""
+    inits = {str(s.values.get("init")) for s in experiment.settings}
+    mistakes = []
+    for init in sorted(inits) if experiment.where else []:
+        if init not in planned:
+            mistakes.append("where: picks runs of the experiment that init names; it names none")
+        elif not any(picked(experiment, source) for source in planned[init]):
+            mistakes.append(f"where: none of the {len(planned[init])} runs of {init} fits")
+    return mistakes
 
 
 def plan_run(

@@ -14,7 +14,7 @@ import yaml
 from lib.params import PARAMETERS, ParameterError, check_value, notebook_defaults, unknown
 
 STUDY_KEYS = ("study", "title", "question", "defaults", "experiments")
-EXPERIMENT_KEYS = ("notebook", "set", "matrix", "cases")
+EXPERIMENT_KEYS = ("notebook", "set", "matrix", "cases", "where")
 # Parameters that the runner gives itself: where things go is not for a params file to say.
 RUNNER_SETS = ("results", "study", "out")
 # `init: scratch` and `init: imagenet` mean weights, so no experiment can be called that.
@@ -43,11 +43,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One notebook and the parameter sets it is run with."""
+    """One notebook and the parameter sets it is run with.
+
+    where: which runs of the experiment named by `init` are taken: parameter → its values; all
+    where it is empty.
+    """
 
     name: str
     notebook: str
     settings: list[Setting]
+    where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,17 @@ class _Reader:
             setting = Setting({**usable, **checked}, frozenset(checked))
             if setting not in settings:
                 settings.append(setting)
-        return Experiment(name, notebook, settings)
+        return Experiment(name, notebook, settings, self.where(name, body.get("where") or {}))
+
+    def where(self, name: str, value: Any) -> dict[str, tuple[Any, ...]]:
+        """Which runs an experiment takes, each value in its proper type."""
+        found: dict[str, tuple[Any, ...]] = {}
+        for key, wanted in self.mapping(f"experiments.{name}.where", value).items():
+            place = f"{self.path}: experiments.{name}.where."
+            values = wanted if isinstance(wanted, list) else [wanted]
+            checked = [self.check(place, {key: v}, list(PARAMETERS)) for v in values]
+            found[key] = tuple(c[key] for c in checked if c)
+        return found
 
     def forced(self, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
         """The `--set` values that this experiment takes."""

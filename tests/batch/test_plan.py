@@ -463,3 +463,23 @@ def test_what_fits_leaves_out_what_is_only_needed(lab: Any, chain: Path) -> None
     assert fitting(runs, "probe") == {run.name for run in runs if run.experiment == "probe"}
     assert len(fitting(runs, "probe*-s1-*")) == 1
     assert fitting(runs, "finetune") == frozenset()
+
+
+def test_where_picks_runs_of_the_experiment_before(lab: Any) -> None:
+    probe = "  probe: {notebook: 02_probe, set: {init: pretrain}, where: {seed: [1]}}\n"
+    runs = plan(lab, PRETRAIN + probe)
+    assert [r.params["seed"] for r in runs if r.experiment == "probe"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("probe", "line"),
+    [
+        ("set: {init: pretrain}, where: {seed: 7}", "where: none of the 2 runs of pretrain fits"),
+        ("set: {init: pretrain}, where: {seeed: 0}", "where.seeed: unknown key"),
+        ("set: {init: pretrain}, where: {epochs: many}", "where.epochs: expected a whole number"),
+        ("where: {seed: 0}", "where: picks runs of the experiment that init names"),
+    ],
+)
+def test_where_that_cannot_be_is_refused(lab: Any, probe: str, line: str) -> None:
+    [found] = refusal(lab, PRETRAIN + f"  probe: {{notebook: 02_probe, {probe}}}\n")
+    assert found.startswith(f"experiments.probe.{line}")
