@@ -28,14 +28,14 @@ def test_cost_takes_the_median_epoch() -> None:
 @linux
 def test_peak_memory_is_that_of_what_is_held_at_one_time() -> None:
     with PeakMemory("cpu") as one:
-        a = np.ones(64 * 2**20, np.uint8)
-        time.sleep(0.05)
-        del a
-        b = np.ones(32 * 2**20, np.uint8)
-        time.sleep(0.05)
-        del b
+        for _ in range(4):
+            block = np.ones(64 * 2**20, np.uint8)
+            time.sleep(0.05)
+            del block
+            time.sleep(0.05)
     assert one.peak_mb is not None
-    assert 60 < one.peak_mb < 90
+    # Some kernels count a block for a moment after it was given back; all four would be 256.
+    assert 60 < one.peak_mb < 160
     with PeakMemory("cpu") as other:
         time.sleep(0.02)
     assert other.peak_mb is not None

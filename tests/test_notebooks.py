@@ -229,6 +229,8 @@ def test_what_follows_pretraining(
 ) -> None:
     if (notebook, task) in REFUSED:
         pytest.skip(f"refused at planning: {REFUSED[notebook, task]}")
+    if notebook == "08_features" and task in ("binary", "multi-class"):
+        pytest.skip("UMAP compiles for a minute; ordinal and multi-label tasks go further")
     made = trained(task, channels)
     params, expected = DOWNSTREAM[notebook]
     common = {"dataset": made.dataset, "device": "cpu", "init": made.encoder}
