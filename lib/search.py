@@ -17,7 +17,7 @@ Method = Literal["auto", "exact", "faiss"]
 BLOCK = 2**15  # library rows compared at a time: with BATCH queries 128 MiB of similarities
 BATCH = 1024
 # `auto` takes FAISS from here on. At a million vectors of 128 numbers on two cores
-# (`python -m bench.retrieval`) exact search answers tens of queries a second, and building the
+# (`python -m bench.retrieval`) exact search answers about ten queries a second, and building the
 # index takes as long as about three thousand exact queries. No data set of MedMNIST is as large:
 # their numbers are exact.
 FAISS_LIBRARY, FAISS_QUERIES = 500_000, 3_000
