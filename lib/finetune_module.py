@@ -158,7 +158,7 @@ class FinetuneModule(pl.LightningModule):
         """The recipe's optimizer and schedule over exactly this run's steps."""
         recipe = self.recipe
         groups = parameter_groups(self.encoder, self.head, self.lr, recipe)
-        optimizer = optimizer_of(groups, recipe.optimizer, self.lr, fused=True)
+        optimizer = optimizer_of(groups, recipe.optimizer, self.lr)
         total = int(self.trainer.estimated_stepping_batches)
         warmup = round(recipe.warmup_epochs * total / recipe.epochs)
 
