@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise StudyError([f"--results {options.results}: is a file, not a folder"])
         overrides = dict(parse_override(text) for text in options.set)
         study = read_study(options.params, overrides)
-        from lib.batch.plan import fitting, plan_study, select
+        from lib.batch.plan import plan_study
+        from lib.batch.select import fitting, select
 
         runs = plan_study(study, options.params, results)
         selected = select(runs, options.only)

@@ -13,6 +13,7 @@ from lib.correlation import Estimate, Grades, RankCorrelation, Statistic, estima
 from lib.data.base import DataError, DataSet
 from lib.embed import Features
 from lib.evaluate import PIXELS, labels_of
+from lib.identity import short_name
 from lib.metrics import Array, quadratic_kappa
 from lib.run import Run
 from lib.search import Method, nearest
@@ -32,6 +33,12 @@ class Neighbours:
     def name(self) -> str:
         """In words: `10 nearest`, `10 nearest by distance`."""
         return f"{self.k} nearest" + (" by distance" if self.weighted else "")
+
+
+def ways_to_grade(counts: Sequence[float]) -> list[Neighbours]:
+    """Each number of neighbours, with equal weights and weighted by distance."""
+    pairs = [(int(k), weighted) for k in counts for weighted in (False, True)]
+    return [Neighbours(k, weighted) for k, weighted in pairs if k > 1 or not weighted]
 
 
 @dataclass(frozen=True)
@@ -204,12 +211,18 @@ def grade_features(
 
 
 def grading_rows(results: Sequence[Graded], run: Run, encoder: str) -> list[dict[str, Any]]:
-    """Rows of summary.csv, protocol `retrieval`; a value that is undefined gets none."""
+    """Rows of summary.csv, protocol `retrieval`; a value that is undefined gets none.
+
+    Where another data set was asked about, the rows are about that one.
+    """
+    asked = getattr(run.params, "queries", "") or run.params.dataset
+    names = {run.method: run.origin.method_on(asked)}
     return [
         run.row(
             metric,
             e.value,
-            method=r.source,
+            dataset=short_name(asked),
+            method=names.get(r.source, r.source),
             augment=r.augment,
             encoder="" if r.source == PIXELS else encoder,
             protocol="retrieval",

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,8 @@ PRESENTATION = (
 )  # fmt: skip
 # Of these, what lies behind them counts all the same: the data, and the augmentations on show.
 PASSED_THROUGH = ("lib.run", "lib.preview")
+# Parameters that name a data set; not every notebook has both, and the second may be empty.
+DATASETS = ("dataset", "queries")
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,11 @@ def digest(content: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
+def combined_mark(fingerprints: Sequence[str]) -> str:
+    """What identifies the data of a run: a data set's fingerprint, or one of several together."""
+    return fingerprints[0] if len(fingerprints) == 1 else digest(list(fingerprints))
+
+
 def slug(value: str) -> str:
     """A data set's name as part of a file name: `csv:a/labels.csv` → `csv-labels`."""
     kind, colon, path = value.partition(":")
@@ -193,8 +200,9 @@ def run_name(notebook: str, params: Mapping[str, Any], origin: Origin, data: str
         # The encoder counts by what it is, not by the path or pattern it was asked for with.
         relevant["init"] = origin.identity
     # A path names the data on this machine only; their fingerprint names them everywhere.
-    if "dataset" in params:
-        relevant["dataset"] = str(params["dataset"]).partition(":")[0]
+    for key in DATASETS:
+        if params.get(key):
+            relevant[key] = str(params[key]).partition(":")[0]
     content = {
         "notebook": notebook,
         "params": relevant,

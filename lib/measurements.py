@@ -9,14 +9,14 @@ from types import SimpleNamespace
 
 import pandas as pd
 
+from lib.data.embedded import EMBEDDED
+from lib.paired import fold_ratio
 from lib.params import ROOT
 from lib.run import COLUMNS, summary_file
 
 # What makes two rows the same measurement, whichever run noted it: a floor is measured in the
 # report of every encoder that stands beside it.
 MEASURED = ["dataset", "size", "method", "augment", "encoder", "protocol", "labels", "fold", "seed"]
-# Data sets that are drawn, not photographed: never in one table with real ones.
-SYNTHETIC = ("phantom",)
 SIZES_NOTEBOOK = "06_downsampling"
 # The protocol of the rows that a report adds.
 VERDICT = "verdict"
@@ -44,7 +44,7 @@ def read_study(params: SimpleNamespace) -> tuple[pd.DataFrame, pd.DataFrame]:
     table = read_summary(summary_file(vars(params), results))
     table = table[table["protocol"] != VERDICT]
     table = table.sort_values("notebook", key=lambda name: name == SIZES_NOTEBOOK, kind="stable")
-    synthetic = table["dataset"].isin(SYNTHETIC)
+    synthetic = table["dataset"].isin(list(EMBEDDED))
     return table[~synthetic].reset_index(drop=True), table[synthetic].reset_index(drop=True)
 
 
@@ -94,8 +94,13 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(["mean", "std", "count"]).reset_index()
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """Mean of a few independent values with Student's t interval; no width known from one value."""
+def mean_interval(
+    values: Sequence[float], level: float = 0.95, *, ratio: float = 0.0
+) -> tuple[float, float, float]:
+    """Mean of a few independent values with Student's t interval; no width known from one value.
+
+    ratio: test over training images where the values are of folds, as in `lib.paired.paired_test`.
+    """
     from scipy import stats
 
     n = len(values)
@@ -103,7 +108,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     if n < 2:
         return mean, float("nan"), float("nan")
     spread = (sum((v - mean) ** 2 for v in values) / (n - 1)) ** 0.5
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread / n**0.5
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread * (1 / n + ratio) ** 0.5
     return mean, mean - half, mean + half
 
 
@@ -113,8 +118,9 @@ def paired_gains(
     """Differences ours − other seed by seed, with Student's t interval over the seeds.
 
     ours, other: values of summary columns that choose the two sides, e.g. method and augment;
-    both with the same encoder, if both have one.
-    Columns: dataset, size, encoder, labels, seeds, mean, low, high.
+    both with the same encoder, if both have one. Over the folds of a cross-validation the interval
+    is that of `lib.paired.paired_test`.
+    Columns: dataset, size, encoder, labels, unit (seed or fold), pairs, mean, low, high.
     """
     rows = measurements(table, metric)
     keys = ["dataset", "size", "encoder", "labels", "fold", "seed"]
@@ -126,8 +132,10 @@ def paired_gains(
     for (dataset, size, encoder), group in merged.groupby(keys[:3], sort=False):
         for labels in label_order(group["labels"]):
             pair = group[group["labels"] == labels]
-            mean, low, high = mean_interval(list(pair["value"] - pair["value_other"]))
-            found = (dataset, size, encoder, labels, len(pair), mean, low, high)
-            gains.append(found)
-    columns = ["dataset", "size", "encoder", "labels", "seeds", "mean", "low", "high"]
+            unit = "fold" if (pair["fold"] != "").any() else "seed"
+            units = (pair["value"] - pair["value_other"]).groupby(pair[unit]).mean()
+            ratio = fold_ratio(list(units.index)) if unit == "fold" else 0.0
+            mean, low, high = mean_interval(list(units), ratio=ratio)
+            gains.append((dataset, size, encoder, labels, unit, len(units), mean, low, high))
+    columns = ["dataset", "size", "encoder", "labels", "unit", "pairs", "mean", "low", "high"]
     return pd.DataFrame(gains, columns=columns)

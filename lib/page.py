@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+# What stands above every page on embedded data (`lib.data.embedded`).
+SYNTHETIC = (
+    "Synthetic data: every phantom is drawn by this project, not photographed. No medical claim."
+)
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import itertools
 import json
 import math
 import re
@@ -166,6 +167,20 @@ def words(*choices: str) -> Check:
     return check
 
 
+def grade_scale(value: Any) -> str:
+    """Accept nothing, or the new grade of each grade as a list or text: `0,1,2,3,3`."""
+    parts = value if isinstance(value, list) else str(value).split(",")
+    clean = [str(part).strip() for part in parts]
+    if clean in ([], [""]):
+        return ""
+    if not all(word.isdecimal() for word in clean):
+        raise ParameterError("expected a grade for each grade, as in 0,1,2,3,3, or nothing")
+    grades = [int(word) for word in clean]
+    if grades[0] != 0 or any(b - a not in (0, 1) for a, b in itertools.pairwise(grades)):
+        raise ParameterError("expected grades that start at 0 and rise by 0 or 1: 0,1,2,3,3")
+    return ",".join(map(str, grades))
+
+
 def training_augmentation(value: Any) -> str:
     """Accept `none` or the name of an augmentation sequence."""
     return "none" if value == "none" else augmentation(value)
@@ -257,6 +272,15 @@ PARAMETERS: dict[str, Parameter] = {
     "classes_shown": Parameter(text, "classes in the pictures, with commas; empty: all"),
     "perplexities": Parameter(several(number(1), "perplexity"), "perplexities of t-SNE"),
     "max_points": Parameter(whole(10), "images in a map of features"),
+    # retinopathy
+    "neighbours": Parameter(
+        several(whole(1), "count"), "numbers of neighbours that grade an image"
+    ),
+    "queries": Parameter(text, "a data set whose images are graded; empty: the test split"),
+    "grade_scale": Parameter(grade_scale, "what each grade is on the scale of the queries"),
+    "references": Parameter(several(whole(1), "count"), "numbers of healthy reference images"),
+    "reference_choices": Parameter(whole(2, 1000), "choices of references for their influence"),
+    "show_steps": Parameter(flag, "show what preprocessing does to a photograph", in_hash=False),
     # reports
     "summary": Parameter(text, "a summary.csv; empty: the study's", in_hash=False),
     "metric": Parameter(one_of(*METRICS), "metric of the comparisons"),

@@ -16,10 +16,12 @@ import yaml
 from lib.data import DataSet, cap_classes, choose_fold, describe_dataset, load_dataset
 from lib.files import write_json, write_text
 from lib.identity import (
+    DATASETS,
     RANDOM,
     Origin,
     absolute_dataset,
     code_fingerprint,
+    combined_mark,
     commit,
     run_name,
     short_name,
@@ -60,21 +62,29 @@ class Run:
 
     def load_at(self, size: int) -> DataSet:
         """The same data set with images of another size; the splits are the same."""
-        p = self.params
-        data = load_dataset(
-            p.dataset,
-            size,
-            p.data_root or None,
-            split_seed=p.split_seed,
-            max_unreadable=p.max_unreadable,
-            preprocess=getattr(p, "preprocess", "none"),
-            progress=self.interactive,
-        )
+        p, data = self.params, self._load(self.params.dataset, size)
         if p.cap_per_class:
             data = cap_classes(data, p.cap_per_class, p.split_seed)
         if p.folds:
             data = choose_fold(data, p.folds, p.fold, p.split_seed)
         return data
+
+    def load_queries(self) -> DataSet | None:
+        """The data set whose images are asked about, where `queries` names one."""
+        p = self.params
+        return self._load(p.queries, p.size) if p.queries else None
+
+    def _load(self, dataset: str, size: int) -> DataSet:
+        p = self.params
+        return load_dataset(
+            dataset,
+            size,
+            p.data_root or None,
+            split_seed=p.split_seed,
+            max_unreadable=p.max_unreadable,
+            preprocess=p.preprocess,
+            progress=self.interactive,
+        )
 
     @property
     def method(self) -> str:
@@ -130,8 +140,8 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     params["study"] = params["study"] or "interactive"
     if params.get("folds", 0) and params["fold"] >= params["folds"]:
         raise ParameterError(f"fold: {params['fold']} of {params['folds']}; the first is 0")
-    if "dataset" in params:
-        params["dataset"] = absolute_dataset(params["dataset"])
+    named = [key for key in DATASETS if params.get(key)]
+    params |= {key: absolute_dataset(params[key]) for key in named}
     results = Path(params["results"] or ROOT / "results").expanduser()
     origin = RANDOM
     if "init" in params:
@@ -153,8 +163,7 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     # Runs are recorded by what they are, so the file reads the same wherever it was made.
     hidden = {"results": "", "out": "", "data_root": "", "summary": "", "device": device}
     used = {**params, **{key: value for key, value in hidden.items() if key in params}}
-    if "dataset" in params:
-        used["dataset"] = short_name(params["dataset"])
+    used |= {key: short_name(params[key]) for key in named}
     if "init" in params:
         used["init"] = origin.identity
     heading = f"# {name}\n# notebook {notebook} · data {mark} · "
@@ -182,14 +191,10 @@ def data_fingerprint(params: Mapping[str, Any], results: Path) -> str:
     if "dataset" not in params:
         planned = os.environ.get(PLANNED_DATA)
         return planned or file_digest(summary_file(params, results))
-    info = describe_dataset(
-        params["dataset"],
-        params["size"],
-        params["data_root"] or None,
-        split_seed=params["split_seed"],
-        preprocess=params.get("preprocess", "none"),
-    )
-    return info.fingerprint
+    where = params["size"], params["data_root"] or None
+    how = {"split_seed": params["split_seed"], "preprocess": params["preprocess"]}
+    named = [params[key] for key in DATASETS if params.get(key)]
+    return combined_mark([describe_dataset(name, *where, **how).fingerprint for name in named])
 
 
 def summary_file(params: Mapping[str, Any], results: Path) -> Path:
@@ -238,8 +243,8 @@ def describe_origin(init: str) -> Origin:
         return Origin("imagenet", "", "imagenet")
     path = Path(init)
     if path.suffix != ".safetensors":
-        # A checkpoint of simclr-medical-imaging says nothing of its augmentation.
-        return Origin("simclr", "", file_digest(path))
+        # A checkpoint of simclr-medical-imaging says nothing of its augmentation, nor of its data.
+        return Origin("simclr", "", file_digest(path), ("unknown",))
     from lib.weights import read_header
 
     header = read_header(path)

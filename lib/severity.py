@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from lib.correlation import Estimate, Grades, RankCorrelation, compare_correlations, correlate
 from lib.data.base import DataError, DataSet
 from lib.embed import Features
-from lib.evaluate import PIXELS, labels_of
+from lib.evaluate import PIXELS, Evaluated, labels_of
 from lib.grading import check_grades
-from lib.metrics import Array
+from lib.metrics import Array, expected_grade
 from lib.run import Run
 
 HEALTHY = 0  # the lowest grade
@@ -147,6 +147,25 @@ def mean_agreement(severities: Sequence[Array]) -> list[float]:
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = np.corrcoef(np.stack([rankdata(s) for s in severities]))
     return [float((row.sum() - row[i]) / (len(row) - 1)) for i, row in enumerate(matrix)]
+
+
+def compare_with_probes(
+    results: Sequence[Severity], probes: Sequence[Evaluated], bootstrap: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Estimate]]:
+    """`compare_with_probe` for each method that has a logistic regression on the test split.
+
+    probes: of `lib.evaluate.probe_features`; of several label budgets, the last one counts.
+    """
+    expected = {
+        r.source: expected_grade(r.predictions.scores)
+        for r in probes
+        if (r.protocol, r.predictions.split) == ("probe", "test")
+    }
+    return {
+        r.source: compare_with_probe(r, expected[r.source], bootstrap, seed)
+        for r in results
+        if r.source in expected
+    }
 
 
 def compare_with_probe(

@@ -73,7 +73,8 @@ def test_gains_are_paired_by_seed(tmp_path: Path) -> None:
         "size": 28,
         "encoder": "resnet18",
         "labels": "100",
-        "seeds": 3,
+        "unit": "seed",
+        "pairs": 3,
         "mean": pytest.approx(0.25),
         "low": pytest.approx(expected.low),
         "high": pytest.approx(expected.high),
@@ -93,7 +94,7 @@ def test_gains_pair_like_with_like(tmp_path: Path) -> None:
     assert list(zip(table["dataset"], table["encoder"], table["labels"], strict=True)) == [
         (d, e, n) for d in "ba" for e in ("resnet18", "resnet50") for n in ("100", "all")
     ]
-    assert list(table["seeds"]) == [1] * 8
+    assert list(table["pairs"]) == [1] * 8
     assert list(table["mean"]) == pytest.approx([0.02, 0, 0.06, 0.04, 0.1, 0.08, 0.14, 0.12])
 
 
@@ -156,10 +157,11 @@ def ask(summary: Path | str, results: Path | str = "", study: str = "made") -> S
 
 def test_a_report_reads_real_and_synthetic_rows_apart(tmp_path: Path) -> None:
     rows = [make_row(), make_row(dataset="phantom"), make_row(protocol="verdict", size="")]
+    rows.append(make_row(dataset="phantom-fundus"))
     path = write(rows, tmp_path / "summary.csv")
     real, synthetic = read_study(ask(path))
     assert list(real["dataset"]) == ["cells"]
-    assert list(synthetic["dataset"]) == ["phantom"]
+    assert list(synthetic["dataset"]) == ["phantom", "phantom-fundus"]
     assert "verdict" not in {*real["protocol"], *synthetic["protocol"]}
 
 

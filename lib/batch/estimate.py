@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BESIDE = {
     "00_data": 10.0, "01_pretrain": 12.0, "02_probe": 15.0, "03_finetune": 15.0,
     "04_imbalance": 10.0, "05_transfer": 15.0, "06_downsampling": 15.0, "07_retrieval": 20.0,
-    "08_features": 50.0, "09_report": 10.0,
+    "08_features": 50.0, "09_report": 10.0, "10_retinopathy": 60.0,
 }  # fmt: skip
 
 

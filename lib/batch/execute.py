@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lib.identity import commit, short_name
+from lib.identity import DATASETS, commit, short_name
 from lib.params import NOTEBOOKS, ROOT
 from lib.run import PLANNED, PLANNED_DATA
 
@@ -153,10 +153,11 @@ def forget_paths(executed: Path, spec: Spec) -> None:
     text = json.dumps(notebook, indent=1, ensure_ascii=False)
     results = Path(spec.study_folder).parent
     known = {str(spec.work): f"runs/{spec.name}", str(results): "results", str(ROOT): "."}
-    dataset = str(spec.params.get("dataset", ""))
-    path, short = dataset.partition(":")[2], short_name(dataset).partition(":")[2]
-    if path:
-        known[path] = short
+    for key in DATASETS:
+        dataset = str(spec.params.get(key, ""))
+        path, short = dataset.partition(":")[2], short_name(dataset).partition(":")[2]
+        if path:
+            known[path] = short
     for name in ("data_root", "init", "summary"):
         value = str(spec.params.get(name) or "")
         if Path(value).is_absolute():

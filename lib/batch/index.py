@@ -18,19 +18,23 @@ from lib.batch.plan import REPORT_NOTEBOOKS, PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.study import Study
 from lib.batch.summary import conclusions, findings, headline
+from lib.data.embedded import EMBEDDED
 from lib.figures.base import colour_of, new_figure, tidy
 from lib.files import write_text
+from lib.findings import report_grades
 from lib.findings.claims import CLAIMS
 from lib.findings.names import name_source
+from lib.grades import NOTEBOOK as GRADED
+from lib.grades import grading_stats
 from lib.identity import commit
 from lib.measurements import hidden_runs, label_order, measurements, over_seeds, read_summary
-from lib.page import page
+from lib.page import SYNTHETIC, page
 
 if TYPE_CHECKING:
     from matplotlib.container import ErrorbarContainer
     from matplotlib.figure import Figure
 
-SYNTHETIC = "Synthetic data: phantom is drawn by this project, not photographed. No medical claim."
+PROBING = ("02_probe", GRADED)  # notebooks that probe frozen features
 
 
 def write_index(
@@ -44,7 +48,7 @@ def write_index(
     table = read_summary(study_folder / "summary.csv")
     parts = [f"<p class='question'>{html.escape(study.question)}</p>" if study.question else ""]
     parts.append(verdicts(runs, study_folder))
-    probes = table[table["notebook"] == "02_probe"]
+    probes = table[table["notebook"].isin(PROBING)]
     if not measurements(probes).empty:
         parts.append(glance(probes))
     trained = measurements(table[table["notebook"] == "03_finetune"])
@@ -55,8 +59,17 @@ def write_index(
             "learning rates to choose from; beside them the frozen features.</p>",
             picture(plot_lines(trained), "AUROC of finetuned encoders against labelled images"),
         ]
+    stats = grading_stats(table)
+    if not stats.empty:
+        parts += [
+            "<h2>Grading</h2>",
+            f"<p>Mean ± standard deviation over {repeats(table[table['notebook'] == GRADED])}. "
+            "Error in grades: of grades read off the nearest training images, lower is better. "
+            "Severity: distance to healthy images.</p>",
+            to_html(report_grades.grades_table(stats)),
+        ]
     parts.append(runs_section(runs, study_folder, failed, skipped))
-    synthetic = "phantom" in {run.params.get("dataset") for run in runs}
+    synthetic = any(run.params.get("dataset") in EMBEDDED for run in runs)
     footer = {
         "study": study.name,
         "code": commit(),
@@ -71,11 +84,10 @@ def write_index(
 
 def glance(table: pd.DataFrame) -> str:
     """Table, figure and sentences over all probes of the study."""
-    seeds = sorted(set(measurements(table)["seed"]), key=int)
     parts = [
         "<h2>Test AUROC of frozen features</h2>",
-        f"<p>Mean ± standard deviation over seeds {', '.join(seeds)}. Everything was chosen on the "
-        "validation split; the test split was scored once.</p>",
+        f"<p>Mean ± standard deviation over {repeats(measurements(table))}. Everything was chosen "
+        "on the validation split; the test split was scored once.</p>",
         to_html(headline(table)),
         variants(table),
         picture(plot_study(table), "AUROC against labelled images, a panel for each data set"),
@@ -86,10 +98,19 @@ def glance(table: pd.DataFrame) -> str:
         items = "".join(f"<li>{html.escape(line)}.</li>" for line in lines)
         parts.append(f"<h3>{html.escape(dataset)}</h3><ul>{items}</ul>")
     parts.append(
-        "<p>Intervals are Student's t over seeds, paired by seed; they are not corrected for "
-        "the number of comparisons on this page.</p>"
+        "<p>Intervals are Student's t over seeds, paired by seed, or the corrected resampled t of "
+        "Nadeau and Bengio over folds; they are not corrected for the number of comparisons on "
+        "this page.</p>"
     )
     return "\n".join(parts)
+
+
+def repeats(rows: pd.DataFrame) -> str:
+    """What numbers are averaged over: `seeds 0, 1, 2`, `folds 0, 1`, or the one or the other."""
+    seeds = sorted(set(rows.loc[rows["fold"] == "", "seed"]), key=int)
+    folds = sorted(set(rows["fold"]) - {""}, key=int)
+    named = {"seeds": seeds, "folds": folds}
+    return " or ".join(f"{unit} {', '.join(found)}" for unit, found in named.items() if found)
 
 
 def verdicts(runs: Sequence[PlannedRun], study_folder: Path) -> str:

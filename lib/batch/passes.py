@@ -170,6 +170,7 @@ COUNTERS: dict[str, Callable[[SimpleNamespace, PlannedRun], list[Passes]]] = {
     "07_retrieval": count_probe,  # the same features
     "08_features": count_features,
     "09_report": count_data,
+    "10_retinopathy": count_probe,  # the same features; those of `queries` are not counted
 }
 
 

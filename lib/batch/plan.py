@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import fnmatch
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.batch.expand import check_where, expand, in_order
 from lib.batch.passes import count_work
 from lib.batch.study import Experiment, Setting, Study, StudyError
+from lib.data.embedded import EMBEDDED
 from lib.data.folds import fold_counts
-from lib.identity import Origin, absolute_dataset, digest, finetuned_name, run_name
+from lib.identity import (
+    DATASETS,
+    Origin,
+    absolute_dataset,
+    combined_mark,
+    digest,
+    finetuned_name,
+    run_name,
+)
 from lib.params import ParameterError, notebook_defaults
 
 if TYPE_CHECKING:
     from lib.data.describe import DataInfo
 
-# What a run takes over from the run whose encoder it uses, unless its experiment says otherwise.
-INHERITED = (
-    "dataset", "size", "split_seed", "folds", "fold", "cap_per_class", "max_unreadable",
-    "preprocess",
-    "data_root", "seed", "precision",
-)  # fmt: skip
 ENCODER_NOTEBOOKS = ("01_pretrain", "03_finetune")
 # Notebooks that read the study's summary: they run last, after everything else.
 REPORT_NOTEBOOKS = ("09_report",)
+NO_ORDER = "its classes have no order, so they are no grades"
 # What a notebook cannot do with a kind of task, and why.
 REFUSED = {
     ("04_imbalance", "multi-label"): "an image with several labels belongs to rare and common "
     "classes at once, so it can be neither left out nor repeated for one of them",
+    ("10_retinopathy", "multi-class"): NO_ORDER,
+    ("10_retinopathy", "multi-label"): NO_ORDER,
 }
 
 
@@ -115,7 +120,8 @@ def plan_report(
         params["summary"] = str(file)
         needs: tuple[str, ...] = ()
         data = file_digest(file)
-        synthetic = ",phantom," in file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
+        synthetic = any(f",{name}," in text for name in EMBEDDED)
     else:
         needs = tuple(dict.fromkeys(run.name for run in planned))
         data = digest(sorted(needs))
@@ -126,82 +132,6 @@ def plan_report(
         name, experiment.name, experiment.notebook, params, needs, 0, origin, data,
         synthetic=synthetic,
     )  # fmt: skip
-
-
-def in_order(experiments: list[Experiment], path: Path) -> list[Experiment]:
-    """Experiments sorted so that each comes after those whose encoders it uses."""
-    left = {e.name: e for e in experiments}
-    ordered: list[Experiment] = []
-    while left:
-        ready = [e for e in left.values() if not wants(e) & set(left)]
-        if not ready:
-            raise StudyError([f"{path}: experiments.{circle(left)}: a circle, none can be first"])
-        ordered += ready
-        for experiment in ready:
-            del left[experiment.name]
-    return ordered
-
-
-def wants(experiment: Experiment) -> set[str]:
-    """The `init` values of an experiment."""
-    return {str(s.values["init"]) for s in experiment.settings if "init" in s.values}
-
-
-def circle(left: Mapping[str, Experiment]) -> str:
-    """A circle among experiments that all wait for one of themselves: `a.init: b; b.init: a`."""
-    seen = [next(iter(left))]
-    while seen[-1] not in seen[:-1]:
-        seen.append(min(wants(left[seen[-1]]) & set(left)))
-    ring = seen[seen.index(seen[-1]) :]
-    return "; ".join(f"{a}.init: {b}" for a, b in itertools.pairwise(ring))
-
-
-Expanded = Iterable[tuple[dict[str, Any], PlannedRun | None]]
-
-
-def expand(
-    experiment: Experiment, setting: Setting, planned: Mapping[str, list[PlannedRun]]
-) -> Expanded:
-    """The full parameters of a setting, once for each run of the experiment its `init` names.
-
-    Of these runs, `where` picks those with the parameters it names.
-    """
-    defaults = notebook_defaults(experiment.notebook)
-    sources = planned.get(str(setting.values.get("init")))
-    if sources is None:
-        yield {**defaults, **setting.values}, None
-        return
-    for source in sources:
-        if not picked(experiment, source):
-            continue
-        taken = {
-            key: source.params[key]
-            for key in INHERITED
-            if key in defaults and key in source.params and key not in setting.explicit
-        }
-        yield {**defaults, **setting.values, **taken, "init": source.name}, source
-
-
-def picked(experiment: Experiment, source: PlannedRun) -> bool:
-    """Whether a run is among those that an experiment's `where` names."""
-
-    def fits(key: str, values: tuple[Any, ...]) -> bool:
-        known = [absolute_dataset(v) for v in values] if key == "dataset" else values
-        return source.params.get(key) in known
-
-    return all(fits(key, values) for key, values in experiment.where.items())
-
-
-def check_where(experiment: Experiment, planned: Mapping[str, list[PlannedRun]]) -> list[str]:
-    """What is wrong with an experiment's `where`: nothing to pick from, or nothing picked."""
-    inits = {str(s.values.get("init")) for s in experiment.settings}
-    mistakes = []
-    for init in sorted(inits) if experiment.where else []:
-        if init not in planned:
-            mistakes.append("where: picks runs of the experiment that init names; it names none")
-        elif not any(picked(experiment, source) for source in planned[init]):
-            mistakes.append(f"where: none of the {len(planned[init])} runs of {init} fits")
-    return mistakes
 
 
 def plan_run(
@@ -219,15 +149,10 @@ def plan_run(
         raise ParameterError(
             f"init: {made}; name an experiment of {' or '.join(ENCODER_NOTEBOOKS)}"
         )
-    dataset, size, root = params["dataset"], params["size"], params["data_root"] or None
-    dataset = absolute_dataset(dataset)
-    params = {**params, "dataset": dataset}
-    preprocess = params.get("preprocess", "none")
-    mistakes = cached_check(dataset, size, root, params["max_unreadable"], preprocess)
-    if mistakes:
-        named = ("dataset: ", "size: ", "preprocess: ")
-        lines = [m if m.startswith(named) else f"dataset: {m}" for m in mistakes]
-        raise ParameterError("\n".join(lines))
+    named = [key for key in DATASETS if params.get(key)]
+    params = {**params, **{key: absolute_dataset(params[key]) for key in named}}
+    described = {key: describe(params, key) for key in named}
+    dataset, info = params["dataset"], described["dataset"]
     if params.get("folds", 0) and params["fold"] >= params["folds"]:
         raise ParameterError(f"fold: {params['fold']} of {params['folds']}; the first is 0")
     if upstream is not None:
@@ -241,30 +166,41 @@ def plan_run(
         except WeightsError as error:
             raise ParameterError(f"init: {error}") from None
         params = {**params, "init": found}
-    try:
-        info = cached_describe(dataset, size, root, params["split_seed"], preprocess)
-    except Exception as error:
-        raise ParameterError(f"dataset: {' '.join(str(error).split())}") from error
     reason = REFUSED.get((experiment.notebook, info.task))
     if reason:
         raise ParameterError(f"dataset: {dataset} is {info.task}: {reason}")
     if params.get("balanced_batches") and info.task == "multi-label":
         raise ParameterError(f"balanced_batches: images of {dataset} have several labels")
+    mark = combined_mark([found.fingerprint for found in described.values()])
     run = PlannedRun(
-        run_name(experiment.notebook, params, origin, info.fingerprint),
+        run_name(experiment.notebook, params, origin, mark),
         experiment.name,
         experiment.notebook,
         params,
         (upstream.name,) if upstream else (),
         0.0,
         origin,
-        info.fingerprint,
+        mark,
         count_images(info, params),
         info.channels or 3,
         len(info.classes),
         info.synthetic,
     )
     return replace(run, work=count_work(run))
+
+
+def describe(params: Mapping[str, Any], key: str) -> DataInfo:
+    """What the data set is that a parameter names; ParameterError where it cannot be had."""
+    where = params[key], params["size"], params["data_root"] or None
+    mistakes = cached_check(*where, params["max_unreadable"], params["preprocess"])
+    if mistakes:
+        named = ("dataset: ", "size: ", "preprocess: ")
+        lines = [m if m.startswith(named) else f"{key}: {m}" for m in mistakes]
+        raise ParameterError("\n".join(lines))
+    try:
+        return cached_describe(*where, params["split_seed"], params["preprocess"])
+    except Exception as error:
+        raise ParameterError(f"{key}: {' '.join(str(error).split())}") from error
 
 
 def count_images(info: DataInfo, params: Mapping[str, Any]) -> dict[str, int]:
@@ -299,38 +235,10 @@ def cached_check(
 @cache
 def cached_describe(
     dataset: str, size: int, root: str | None, split_seed: int, preprocess: str
-) -> Any:
+) -> DataInfo:
     """`describe_dataset`, asked once for each data set."""
     from lib.data import describe_dataset
 
     return describe_dataset(
         dataset, size, root, split_seed=split_seed, preprocess=preprocess, progress=True
     )
-
-
-def fitting(runs: list[PlannedRun], pattern: str | None) -> frozenset[str]:
-    """Names of the runs whose name or experiment fits a shell pattern; all without a pattern.
-
-    A pattern without wildcards fits anywhere in the name.
-    """
-    if not pattern:
-        return frozenset(run.name for run in runs)
-    loose = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    return frozenset(
-        run.name
-        for run in runs
-        if fnmatch.fnmatch(run.name, loose) or fnmatch.fnmatch(run.experiment, pattern)
-    )
-
-
-def select(runs: list[PlannedRun], pattern: str | None) -> list[PlannedRun]:
-    """The runs that fit a pattern (see `fitting`), and all that these need."""
-    chosen = set(fitting(runs, pattern))
-    by_name = {run.name: run for run in runs}
-    queue = list(chosen)
-    while queue:
-        for need in by_name[queue.pop()].needs:
-            if need not in chosen:
-                chosen.add(need)
-                queue.append(need)
-    return [run for run in runs if run.name in chosen]

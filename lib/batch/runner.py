@@ -15,8 +15,7 @@ from lib.batch.execute import Outcome, Spec, execute_in_process
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import Progress
 from lib.batch.study import StudyError, read_yaml
-
-SYNTHETIC = "Synthetic data: phantom is drawn by this project, not photographed. No medical claim."
+from lib.page import SYNTHETIC
 
 
 @dataclass

@@ -80,9 +80,11 @@ def headline(table: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
 def say_gain(gain: Any, name: str) -> str:
     """One difference in words; `no clear difference` where the interval holds 0."""
     text = f"{gain.mean:+.3f}"
-    if gain.seeds < 2:
-        return f"{name}: {text} from one seed, so nothing is known of its spread"
-    span = f"{text} (95% interval over {gain.seeds} seeds {gain.low:+.3f} to {gain.high:+.3f})"
+    if gain.pairs < 2:
+        return f"{name}: {text} from one {gain.unit}, so nothing is known of its spread"
+    span = (
+        f"{text} (95% interval over {gain.pairs} {gain.unit}s {gain.low:+.3f} to {gain.high:+.3f})"
+    )
     if gain.low > 0 or gain.high < 0:
         return f"{name}: {span}"
     return f"{name}: no clear difference, {span}"

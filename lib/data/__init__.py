@@ -1,4 +1,4 @@
-"""Data sets: one call for MedMNIST, the embedded phantom and a person's own images."""
+"""Data sets: one call for MedMNIST, the embedded phantoms and a person's own images."""
 
 from lib.data.base import SPLITS, DataError, DataSet, Split, Task
 from lib.data.decode import resample

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.data.base import SPLITS, DataError, Task
-from lib.data.cache import cache_folder, combined_hash, data_folder
+from lib.data.cache import cache_folder, data_folder
+from lib.data.embedded import EMBEDDED
 
 MIN_SIZE, MAX_SIZE = 7, 1024  # pixels
-PHANTOM_SIZES = (28, 224)  # drawn; smaller images are resampled from the smallest
-PHANTOM_COUNTS = (2000, 400, 800)
 KINDS = ("npz", "folder", "csv")
 IMAGE_FILES = ("folder", "csv")
 PREPROCESSES = ("none", "fundus")
@@ -53,7 +52,7 @@ def check_dataset(
     """
     from lib.data import medmnist
 
-    low, high = MIN_SIZE, PHANTOM_SIZES[1] if name == "phantom" else MAX_SIZE
+    low, high = MIN_SIZE, EMBEDDED[name].sizes[1] if name in EMBEDDED else MAX_SIZE
     mistakes = []
     if isinstance(size, bool) or not isinstance(size, int) or not low <= size <= high:
         mistakes.append(f"size: {size!r} given for {name}; a whole number from {low} to {high}")
@@ -68,9 +67,9 @@ def check_dataset(
     try:
         if colon and kind in KINDS:
             mistakes += _check_own(name, kind, Path(path).expanduser(), max_unreadable)
-        elif name != "phantom" and name not in medmnist.names():
+        elif name not in EMBEDDED and name not in medmnist.names():
             mistakes.append(_unknown(name, medmnist.names()))
-        elif name != "phantom" and not mistakes:
+        elif name not in EMBEDDED and not mistakes:
             file, _, _ = medmnist.native_file(name, size, data_folder(data_root))
             if file.exists():
                 from lib.data.archive import read_headers
@@ -103,7 +102,7 @@ def _check_own(name: str, kind: str, path: Path, max_unreadable: float) -> list[
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:
-    known = [*names, "phantom"]
+    known = [*names, *EMBEDDED]
     base, _, size = name.partition("_")
     if base in known and size.isdigit():
         return f"dataset: {name} is unknown; write `dataset: {base}` and `size: {size}`"
@@ -112,13 +111,6 @@ def _unknown(name: str, names: Sequence[str]) -> str:
     close = difflib.get_close_matches(name.lower(), known, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
     return f"dataset: {name} is unknown; {hint} Own images: npz:PATH, folder:PATH, csv:PATH"
-
-
-def phantom_fingerprint(size: int) -> str:
-    """Of the phantom that `load_dataset` draws."""
-    from lib.data.phantom import VERSION
-
-    return combined_hash(["phantom", VERSION, size, PHANTOM_COUNTS, 0])
 
 
 def describe_dataset(
@@ -141,17 +133,16 @@ def describe_dataset(
         raise DataError(mistakes[0])
     root, cache = data_folder(data_root), cache_folder(data_root, cache_root)
     kind, _, path = name.partition(":")
-    if name == "phantom":
-        from lib.data.phantom import CLASSES
-
+    if name in EMBEDDED:
+        known = EMBEDDED[name]
         return DataInfo(
             name=name,
-            title="phantom (synthetic)",
-            task="multi-class",
-            classes=CLASSES,
-            channels=3,
-            counts=dict(zip(SPLITS, PHANTOM_COUNTS, strict=True)),
-            fingerprint=phantom_fingerprint(size),
+            title=known.title,
+            task=known.task,
+            classes=known.classes,
+            channels=known.channels,
+            counts=dict(zip(SPLITS, known.counts, strict=True)),
+            fingerprint=known.fingerprint(size),
             synthetic=True,
         )
     if kind == "npz":

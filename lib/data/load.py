@@ -8,13 +8,8 @@ from pathlib import Path
 from lib.data.base import DataError, DataSet
 from lib.data.cache import IN_MEMORY, cache_folder, data_folder
 from lib.data.decode import resample
-from lib.data.describe import (
-    KINDS,
-    PHANTOM_COUNTS,
-    PHANTOM_SIZES,
-    check_dataset,
-    phantom_fingerprint,
-)
+from lib.data.describe import KINDS, check_dataset
+from lib.data.embedded import EMBEDDED
 
 
 def load_dataset(
@@ -32,12 +27,13 @@ def load_dataset(
 ) -> DataSet:
     """Load a data set at `size` × `size` pixels.
 
-    name: a MedMNIST name (downloaded when missing), `phantom`, `npz:PATH`, `folder:PATH`,
-    `csv:PATH`. data_root: default MEDMNIST_ROOT, then ~/.medmnist. cache_root: for derived files,
-    default CONTRASTIVE_CACHE, then DATA_ROOT/cache, then ~/.cache/contrastive-medmnist.
-    split_seed: of the split, where the data come without one. max_unreadable: share of unreadable
-    image files above which to stop. preprocess: `fundus` for fundus photographs of a `folder:` or
-    `csv:` (`lib.data.fundus`). Arrays over `in_memory_limit` bytes are read-only memory maps.
+    name: a MedMNIST name (downloaded when missing), `phantom`, `phantom-fundus`, `npz:PATH`,
+    `folder:PATH`, `csv:PATH`. data_root: default MEDMNIST_ROOT, then ~/.medmnist. cache_root: for
+    derived files, default CONTRASTIVE_CACHE, then DATA_ROOT/cache, then
+    ~/.cache/contrastive-medmnist. split_seed: of the split, where the data come without one.
+    max_unreadable: share of unreadable image files above which to stop. preprocess: `fundus` for
+    fundus photographs of a `folder:` or `csv:` (`lib.data.fundus`). Arrays over `in_memory_limit`
+    bytes are read-only memory maps.
     Raises DataError, in one line: what is wrong, where, what to do next.
     """
     mistakes = check_dataset(
@@ -51,13 +47,11 @@ def load_dataset(
         raise DataError(mistakes[0])
     root, cache = data_folder(data_root), cache_folder(data_root, cache_root)
     kind, _, path = name.partition(":")
-    if name == "phantom":
-        from lib.data.phantom import load_phantom
-
-        data = load_phantom(max(size, PHANTOM_SIZES[0]), PHANTOM_COUNTS, seed=0)
+    if name in EMBEDDED:
+        data = EMBEDDED[name].draw(size)
         if size < data.size:
             data = shrink(data, size)
-        return dataclasses.replace(data, fingerprint=phantom_fingerprint(size))
+        return dataclasses.replace(data, fingerprint=EMBEDDED[name].fingerprint(size))
     if kind == "npz":
         from lib.data.npz import load_npz
 

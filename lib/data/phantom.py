@@ -7,6 +7,7 @@ rotation, scale, neighbouring red cells, focus and noise are drawn before the cl
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -169,14 +170,14 @@ def _generator(seed: int, stream: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, index)))
 
 
-def class_counts(n: int) -> npt.NDArray[np.int64]:
+def class_counts(n: int, weights: Sequence[float] = WEIGHTS) -> npt.NDArray[np.int64]:
     """How many of n images each class gets, int64 [K]: largest remainder, at least one of each.
 
     Raises ValueError when n is smaller than the number of classes.
     """
-    if n < len(CLASSES):
-        raise ValueError(f"phantom: a split of {n} images cannot hold {len(CLASSES)} classes")
-    exact = n * np.asarray(WEIGHTS) / sum(WEIGHTS)
+    if n < len(weights):
+        raise ValueError(f"phantom: a split of {n} images cannot hold {len(weights)} classes")
+    exact = n * np.asarray(weights) / sum(weights)
     counts = np.floor(exact).astype(np.int64)
     largest = np.argsort(counts - exact, kind="stable")[: n - int(counts.sum())]
     counts[largest] += 1

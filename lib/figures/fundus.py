@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def plot_sample_steps(size: int = 224) -> Figure:
+    """`plot_steps` for the photograph that scikit-image ships."""
+    from lib.data.fundus import sample_photograph, steps
+
+    return plot_steps(steps(sample_photograph(), size))
+
+
 def plot_steps(pictures: Mapping[str, Images]) -> Figure:
     """Pictures of any size side by side, each under its number and name.
 

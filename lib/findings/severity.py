@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from lib.correlation import Estimate
+from lib.evaluate import Evaluated
 from lib.findings.names import METRIC_NAMES, name_source
 from lib.findings.probing import FLOORS
+from lib.findings.probing import headline as say_probed
 from lib.grading import Graded, Neighbours, compare_grading
 from lib.severity import Severity, compare_severity
 
@@ -188,6 +190,16 @@ def say_references(sweep: pd.DataFrame) -> str:
     if low <= mean <= high:
         return text + "within that range: no clear gain from more references."
     return text + f"{'above' if mean > high else '**below**'} every choice of the few."
+
+
+def headline(
+    probed: Sequence[Evaluated], graded: Sequence[Graded], ordered: Sequence[Severity]
+) -> str:
+    """One line for the study's index: AUROC of the probe, error of the grade, order by severity."""
+    grade, order = main_first(graded)[0], main_first(ordered)[0]
+    text = f"{say_probed(probed)}; grades off by {grade.errors['grade_mae'].value:.3f}"
+    spearman = order.order["spearman"].value
+    return text + (f"; severity: Spearman {spearman:+.3f}" if np.isfinite(spearman) else "")
 
 
 def say_change(e: Estimate, *, less_is_better: bool = False) -> str:

@@ -117,7 +117,10 @@ def test_failures_come_first_with_cell_error_and_report(lab: Any) -> None:
     assert [a["href"] for a in soup.find_all("a")] == ["work/probe-0/report.html"]
 
 
-@pytest.mark.parametrize(("datasets", "banner"), [(["phantom", "cells"], True), (["cells"], False)])
+@pytest.mark.parametrize(
+    ("datasets", "banner"),
+    [(["phantom", "cells"], True), (["cells"], False), (["phantom-fundus"], True)],
+)
 def test_synthetic_data_are_labelled(lab: Any, datasets: list[str], banner: bool) -> None:
     soup = make_page(lab, [planned(f"data-{d}", d) for d in datasets])
     assert ("Synthetic data" in soup.text) == banner

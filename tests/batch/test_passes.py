@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from lib.batch.passes import COUNTERS, Passes, count_passes, count_work
 from lib.batch.plan import PlannedRun
+from lib.data.base import Task
 from lib.encoder import Encoder, build_encoder
 from lib.identity import RANDOM, Origin
 from lib.params import NOTEBOOKS, ParameterError, check_value, notebook_defaults
@@ -35,7 +36,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("06_downsampling", {**QUICK, "sizes": "14,7", "labels": "all", "knn_every": 1}),
     ("07_retrieval", {**QUICK, "init": "source"}),
     ("08_features", {**QUICK, "init": "source", "max_points": 20}),
+    ("10_retinopathy", {**QUICK, "init": "source", "neighbours": "1,5", "references": "2"}),
 ]  # fmt: skip
+TASK: dict[str, Task] = {"10_retinopathy": "ordinal"}  # where classes alone will not do
 
 
 def planned(notebook: str, origin: Origin = RANDOM, classes: int = 4, **params: Any) -> PlannedRun:
@@ -99,7 +102,7 @@ def test_formulas_are_what_the_notebooks_do(
     source_file: Path,
     tmp_path: Path,
 ) -> None:
-    data = write_npz(tmp_path / "tiny.npz", "multi-class")
+    data = write_npz(tmp_path / "tiny.npz", TASK.get(notebook, "multi-class"))
     defaults = notebook_defaults(notebook)
     used = {k: v for k, v in params.items() if k in defaults}
     if used.get("init") == "source":

@@ -10,7 +10,8 @@ import pytest
 from lib import identity
 from lib.batch import plan as module
 from lib.batch import study as study_module
-from lib.batch.plan import REPORT_NOTEBOOKS, PlannedRun, fitting, plan_study, select
+from lib.batch.plan import REPORT_NOTEBOOKS, PlannedRun, plan_study
+from lib.batch.select import fitting, select
 from lib.batch.study import StudyError, read_study
 from lib.params import NOTEBOOKS, notebook_defaults
 
@@ -347,10 +348,11 @@ def test_a_report_on_a_summary_of_its_own_needs_nothing(lab: Any, report_noteboo
     report = f"  report: {{notebook: {report_notebook}, set: {{summary: '{summary}'}}}}\n"
     *_, run = plan(lab, PRETRAIN + report)
     assert (run.needs, run.synthetic, run.params["summary"]) == ((), False, str(summary))
-    lab.write("study,dataset,value\ns,phantom,1\n", "summary.csv")
-    *_, other = plan(lab, PRETRAIN + report)
-    assert other.name != run.name
-    assert other.synthetic
+    for dataset in ("phantom", "phantom-fundus"):
+        lab.write(f"study,dataset,value\ns,{dataset},1\n", "summary.csv")
+        *_, other = plan(lab, PRETRAIN + report)
+        assert other.name != run.name
+        assert other.synthetic
     summary.unlink()
     [found] = refusal(lab, PRETRAIN + report)
     assert found.startswith(f"experiments.report.summary: no {summary}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import importlib.util
 import io
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from lib.data import DataError, check_dataset, describe_dataset, load_dataset, medmnist
+from lib.data.embedded import EMBEDDED
 
 
 def make_npz(size: int) -> bytes:
@@ -154,8 +156,8 @@ def test_impossible_sizes_are_refused(size: Any) -> None:
 
 
 def test_the_phantom_is_described_as_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("load", "describe"):
-        monkeypatch.setattr(f"lib.data.{module}.PHANTOM_COUNTS", (20, 10, 10))
+    few = dataclasses.replace(EMBEDDED["phantom"], counts=(20, 10, 10))
+    monkeypatch.setitem(EMBEDDED, "phantom", few)
     data, info = load_dataset("phantom"), describe_dataset("phantom")
     assert (data.task, data.classes, data.channels) == (info.task, info.classes, info.channels)
     assert {s: len(p) for s, p in data.splits.items()} == dict(info.counts)

@@ -1,0 +1,108 @@
+"""What a study of grades found, over its folds or seeds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from lib.findings.claims import name_p, nothing, with_interval
+from lib.findings.names import METHOD_NAMES, METRIC_NAMES, name_labels, name_source
+from lib.findings.severity import LESS_IS_BETTER
+from lib.grades import GRADING
+from lib.measurements import label_order
+from lib.published import name_dataset
+
+HEADS = {**METRIC_NAMES, "grade_mae": "error in grades", "spearman": "severity, Spearman"}
+CLASSIFIED = ("probe", "knn", "finetune")  # protocols with a label budget
+WORDS = ("clearly better", "clearly **worse**", "no clear difference")
+Entries = dict[tuple[str, str, str], dict[str, str]]
+
+
+def name_features(method: str, augment: str, protocol: str) -> str:
+    """What is measured: features by their encoder, or the network trained by cross-entropy."""
+    if protocol == "finetune":
+        return "cross-entropy, the network itself"
+    return name_source(method, augment) + (" (kNN)" if protocol == "knn" else "")
+
+
+def grades_table(stats: pd.DataFrame) -> pd.DataFrame:
+    """Mean ± sd of every metric (columns) by data set, features and labels (rows).
+
+    stats: of `lib.grades.grading_stats`. The error of grades read off neighbours takes all
+    training images, severity only the healthy references: they stand with the largest budget.
+    """
+    entries: Entries = {}
+    for r in stats.itertuples():
+        place = f"{name_dataset(str(r.dataset))}, {r.size} px"
+        protocol = str(r.protocol)
+        if protocol not in CLASSIFIED:
+            protocol = "knn" if r.method == "pixels" else "probe"
+        same = (stats["dataset"] == r.dataset) & (stats["size"] == r.size)
+        same &= (stats["method"] == r.method) & (stats["protocol"] == protocol)
+        budgets = label_order(stats[same]["labels"])
+        labels = str(r.labels) if r.protocol in CLASSIFIED or not budgets else budgets[-1]
+        name = name_features(str(r.method), str(r.augment), protocol)
+        spread = f" ± {r.std:.3f}" if int(r.count) > 1 else ""  # type: ignore[call-overload]
+        cell = f"{r.mean:.3f}{spread}"
+        entries.setdefault((place, name, name_labels(labels)), {})[str(r.metric)] = cell
+    return as_table(entries, ["data set", "features", "labels"])
+
+
+def differences_table(cells: pd.DataFrame) -> pd.DataFrame:
+    """SupCon less each rival: metrics (columns) by data set and rival (rows).
+
+    cells: of `lib.grades.compare_grading`.
+    """
+    entries: Entries = {}
+    for cell in cells.itertuples():
+        p = float(cell.corrected)  # type: ignore[arg-type]
+        text = with_interval(cell) + ("" if math.isnan(p) else f", {name_p(p)}")
+        entries.setdefault(rivals(cell), {})[str(cell.metric)] = text
+    return as_table(entries, ["data set", "of SupCon", "over"])
+
+
+def as_table(entries: Entries, index: list[str]) -> pd.DataFrame:
+    """Cells by three words and a metric: place by place, floors last, metrics as in GRADING."""
+    if not entries:
+        return nothing()
+    places = list(dict.fromkeys(place for place, *_ in entries))
+    floors = [METHOD_NAMES["random"], f"{METHOD_NAMES['pixels']} (kNN)"]
+    keys = sorted(entries, key=lambda key: (places.index(key[0]), key[1] in floors))
+    names = pd.MultiIndex.from_tuples(keys, names=index)
+    table = pd.DataFrame([entries[key] for key in keys], names)
+    known = [metric for metric in GRADING if metric in table.columns]
+    return table[known].fillna("–").rename(columns=HEADS)
+
+
+def rivals(cell: Any) -> tuple[str, str, str]:
+    """Where a comparison is, and its two sides as printed."""
+    place = f"{name_dataset(str(cell.dataset))}, {cell.size} px"
+    if cell.labels not in ("all", "") and cell.protocol in CLASSIFIED:
+        place += f", {name_labels(str(cell.labels))}"
+    ours = name_features(str(cell.method), str(cell.augment), str(cell.protocol))
+    other = (str(cell.method_other), str(cell.augment_other), str(cell.protocol_other))
+    return place, ours, name_features(*other)
+
+
+def say_grading(cells: pd.DataFrame, level: float = 0.95) -> str:
+    """For each data set and rival: in which metrics SupCon is clearly better, and clearly worse.
+
+    Clear is a p value, corrected over all comparisons of the table, below one minus the level.
+    """
+    if cells.empty:
+        return "SupCon has no counterpart here that it could be compared with."
+    found: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    for cell in cells.itertuples():
+        gain = float(cell.mean)  # type: ignore[arg-type]
+        gain = -gain if cell.metric in LESS_IS_BETTER else gain
+        clear = float(cell.corrected) < 1 - level  # type: ignore[arg-type]
+        word = WORDS[2] if not clear else WORDS[0] if gain > 0 else WORDS[1]
+        text = f"{HEADS[str(cell.metric)]} {with_interval(cell)}"
+        found.setdefault(rivals(cell), {}).setdefault(word, []).append(text)
+    lines = []
+    for (place, ours, other), by_word in found.items():
+        said = [f"{word} in {', '.join(by_word[word])}" for word in WORDS if word in by_word]
+        lines.append(f"- **{place}**: {ours} against {other}: {'; '.join(said)}.")
+    return "\n".join(lines)
