@@ -75,6 +75,12 @@ def usable_perplexities(perplexities: Sequence[float], n: int) -> tuple[list[flo
     return usable, notes
 
 
+def fitting_perplexity(perplexities: Sequence[float], n: int) -> float:
+    """The perplexity for one map of n images: nearest to 30 of the usable ones, else n / 4."""
+    usable = [p for p in perplexities if p < n / 3]
+    return middle_of(usable) if usable else n / 4
+
+
 def map_tsne(h: npt.ArrayLike, perplexity: float, seed: int) -> Map:
     """t-SNE (van der Maaten & Hinton 2008; Barnes-Hut) of features [N, D] scaled to length 1.
 

@@ -12,6 +12,7 @@ from lib.params import ParameterError
 from lib.projection import (
     components_of,
     fit_components,
+    fitting_perplexity,
     map_each,
     map_tsne,
     map_umap,
@@ -119,3 +120,10 @@ def test_perplexities_that_fit() -> None:
     assert middle_of([5, 30, 50, 100]) == 30
     assert middle_of([5, 100]) == 100
     assert middle_of([5]) == 5
+
+
+def test_a_perplexity_that_fits() -> None:
+    assert fitting_perplexity([5, 30, 100], 1000) == 30
+    assert fitting_perplexity([5, 30, 100], 60) == 5
+    assert fitting_perplexity([30], 48) == 12
+    map_tsne(np.random.default_rng(0).normal(size=(12, 4)), fitting_perplexity([30], 12), seed=0)

@@ -105,12 +105,14 @@ def _strip(
         counts = np.bincount(bins, minlength=BINS)
         reach = 0.4 * counts[bins] / counts.max()
         x = k + reach * rng.uniform(-1, 1, len(shown))
-        axes.plot(x, shown, "o", ms=3, mew=0, alpha=0.35, color=colour, zorder=2)
+        alpha = 0.8 if len(shown) <= 50 else 0.5
+        axes.plot(x, shown, "o", ms=4, mew=0, alpha=alpha, color=colour, zorder=2)
         axes.boxplot(
             [mine],
             positions=[k],
             widths=0.3,
             showfliers=False,
+            whis=(5, 95),
             manage_ticks=False,
             medianprops={"color": "black", "lw": 1.6},
             zorder=3,

@@ -86,26 +86,26 @@ def references_table(sweep: pd.DataFrame, augments: Mapping[str, str]) -> pd.Dat
             "references": f"{count:,}",
             "choices": f"{len(group):,}",
         }
-        for metric in ("spearman", "kendall"):
-            row[GRADE_NAMES[metric]] = mean_and_range(group[metric])
-        row["agreement between choices"] = mean_and_range(group["agreement"])
+        for metric, name in (("spearman", "Spearman"), ("kendall", "Kendall's τ-b")):
+            row[name] = mean_and_range(group[metric])
+        row["agreement"] = mean_and_range(group["agreement"])
         rows.append(row)
     return pd.DataFrame(rows).set_index(["features", "references"])
 
 
 def mean_and_range(values: pd.Series[float]) -> str:
-    """A mean with the smallest and the largest value: `0.512 (0.498–0.520)`."""
+    """A mean with the smallest and the largest value: `0.512 (0.498 to 0.520)`."""
     known = values.dropna()
     if known.empty:
         return "–"
-    return f"{known.mean():.3f} ({known.min():.3f}–{known.max():.3f})"
+    return f"{known.mean():.3f} ({known.min():.3f} to {known.max():.3f})"
 
 
 def with_interval(e: Estimate) -> str:
     """A number with its interval, or `undefined`."""
     if not np.isfinite(e.value):
         return "undefined"
-    return f"{e.value:.3f} ({e.low:.3f}–{e.high:.3f})"
+    return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
 
 
 def main_first(results: Sequence[Result]) -> list[Result]:
@@ -181,8 +181,8 @@ def say_references(sweep: pd.DataFrame) -> str:
     few, many = by_count.mean().index.min(), by_count.mean().index.max()
     low, high = by_count.min()[few], by_count.max()[few]
     what = "healthy image as reference" if few == 1 else "healthy images as references"
-    text = f"With {few:,} {what}, Spearman with the grade lies between "
-    text += f"{low:.3f} and {high:.3f}, by which they are ({by_count.count()[few]:,} choices)."
+    text = f"With {few:,} {what}, Spearman with the grade lies between {low:.3f} and {high:.3f} "
+    text += f"over {by_count.count()[few]:,} choices of {'it' if few == 1 else 'them'}."
     if few == many:
         return text
     mean = by_count.mean()[many]

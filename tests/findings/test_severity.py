@@ -59,7 +59,7 @@ def test_grading_tables(graded: list[Graded]) -> None:
     assert [*table.columns] == ["random encoder", "SupCon, fundus"]
     e = graded[1].errors["quadratic_kappa"]
     cell = table.loc[GRADE_NAMES["quadratic_kappa"], "SupCon, fundus"]
-    assert cell == f"{e.value:.3f} ({e.low:.3f}–{e.high:.3f})"
+    assert cell == f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
     assert table.iloc[-1, 1] == graded[1].chosen.name
     tried = neighbours_table(graded)
     assert [*tried.index] == ["1 nearest", "1 nearest by distance", "5 nearest",
@@ -84,7 +84,7 @@ def test_severity_tables(severities: list[Severity]) -> None:
     assert table.loc["healthy reference images"].tolist() == ["8", "8"]
     e = severities[1].order["kendall"]
     cell = table.loc[GRADE_NAMES["kendall"], "SupCon, fundus"]
-    assert cell == f"{e.value:.3f} ({e.low:.3f}–{e.high:.3f})"
+    assert cell == f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
     medians = medians_table(severities, CLASSES)
     assert [*medians.index] == [*CLASSES]
     mine = severities[1].distance[severities[1].y == 2]
@@ -110,9 +110,7 @@ def test_severity_in_words(severities: list[Severity]) -> None:
 
 def test_references_in_words(sweep: pd.DataFrame) -> None:
     table = references_table(sweep, {"supcon": "fundus"})
-    assert table.loc[("SupCon, fundus", "12"), "agreement between choices"] == (
-        "1.000 (1.000–1.000)"
-    )
+    assert table.loc[("SupCon, fundus", "12"), "agreement"] == ("1.000 (1.000 to 1.000)")
     text = say_references(sweep)
     mine = sweep[(sweep["source"] == "supcon") & (sweep["references"] == 1)]["spearman"]
     assert text.startswith("With 1 healthy image as reference, Spearman")
@@ -132,7 +130,7 @@ def test_references_in_words(sweep: pd.DataFrame) -> None:
 
 
 def test_numbers_in_words() -> None:
-    assert mean_and_range(pd.Series([0.5, np.nan, 0.7])) == "0.600 (0.500–0.700)"
+    assert mean_and_range(pd.Series([0.5, np.nan, 0.7])) == "0.600 (0.500 to 0.700)"
     assert mean_and_range(pd.Series([np.nan])) == "–"
     assert say_change(Estimate(0.1, 0.05, 0.2)).startswith("better (+0.100")
     assert say_change(Estimate(0.1, 0.05, 0.2), less_is_better=True).startswith("**worse**")
