@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -84,9 +85,9 @@ def plot_beside(table: pd.DataFrame, metric: str, level: float = 0.95) -> Figure
         tidy(axes)
     for row in grid:
         row[0].set_ylabel(f"test {METRIC_NAMES[metric]}")
-    figure.legend(
-        list(legend.values()), list(legend), loc="outside lower center", ncols=2, fontsize=8
-    )
+    fitting = int(6.5 * figure.get_figwidth())  # letters of a label in half the width
+    labels = [textwrap.fill(name, fitting) for name in legend]
+    figure.legend(list(legend.values()), labels, loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
