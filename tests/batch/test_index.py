@@ -179,3 +179,22 @@ def test_lines_say_how_a_network_was_trained() -> None:
     assert name_line("random", "", "finetune") == "from scratch"
     assert name_line("simclr", "novel", "finetune") == "SimCLR, novel: finetuned"
     assert name_line("simclr", "novel", "probe") == "SimCLR, novel: frozen"
+
+
+def test_graded_studies_have_a_table_over_folds(lab: Any) -> None:
+    runs = probed(lab)
+    rows = [
+        lab.row(
+            run="grade-0", notebook="10_retinopathy", dataset="eyes", seed=0, fold=fold,
+            labels="all", metric=metric, protocol=protocol, value=0.5 + fold / 10,
+        )
+        for fold in (0, 1)
+        for metric, protocol in (("auroc", "probe"), ("grade_mae", "retrieval"))
+    ]  # fmt: skip
+    lab.finish("grade-0", rows)
+    soup = make_page(lab, [*runs, dataclasses.replace(runs[0], name="grade-0")])
+    headings = [tag.text for tag in soup.find_all("h2")]
+    assert "Grading" in headings
+    assert "over folds 0, 1." in soup.text
+    assert "0.550 ± 0.071" in soup.text
+    assert "Grading" not in [tag.text for tag in make_page(lab, runs).find_all("h2")]
