@@ -82,7 +82,7 @@ class Run:
             p.data_root or None,
             split_seed=p.split_seed,
             max_unreadable=p.max_unreadable,
-            preprocess=p.preprocess,
+            preprocess=getattr(p, "preprocess", "none"),
             progress=self.interactive,
         )
 
@@ -192,7 +192,7 @@ def data_fingerprint(params: Mapping[str, Any], results: Path) -> str:
         planned = os.environ.get(PLANNED_DATA)
         return planned or file_digest(summary_file(params, results))
     where = params["size"], params["data_root"] or None
-    how = {"split_seed": params["split_seed"], "preprocess": params["preprocess"]}
+    how = {"split_seed": params["split_seed"], "preprocess": params.get("preprocess", "none")}
     named = [params[key] for key in DATASETS if params.get(key)]
     return combined_mark([describe_dataset(name, *where, **how).fingerprint for name in named])
 

@@ -192,13 +192,14 @@ def plan_run(
 def describe(params: Mapping[str, Any], key: str) -> DataInfo:
     """What the data set is that a parameter names; ParameterError where it cannot be had."""
     where = params[key], params["size"], params["data_root"] or None
-    mistakes = cached_check(*where, params["max_unreadable"], params["preprocess"])
+    preprocess = params.get("preprocess", "none")  # a notebook may do without
+    mistakes = cached_check(*where, params["max_unreadable"], preprocess)
     if mistakes:
         named = ("dataset: ", "size: ", "preprocess: ")
         lines = [m if m.startswith(named) else f"{key}: {m}" for m in mistakes]
         raise ParameterError("\n".join(lines))
     try:
-        return cached_describe(*where, params["split_seed"], params["preprocess"])
+        return cached_describe(*where, params["split_seed"], preprocess)
     except Exception as error:
         raise ParameterError(f"{key}: {' '.join(str(error).split())}") from error
 

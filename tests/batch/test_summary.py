@@ -120,7 +120,7 @@ def test_two_encoders_are_two_lines(lab: Any) -> None:
 def test_a_difference_is_clear_when_its_interval_leaves_out_zero(
     low: float, high: float, clear: bool
 ) -> None:
-    gain = SimpleNamespace(mean=(low + high) / 2, low=low, high=high, seeds=3)
+    gain = SimpleNamespace(mean=(low + high) / 2, low=low, high=high, pairs=3, unit="seed")
     line = say_gain(gain, "ours over theirs")
     assert ("no clear difference" not in line) == clear
     assert f"{low:+.3f} to {high:+.3f}" in line
@@ -128,7 +128,7 @@ def test_a_difference_is_clear_when_its_interval_leaves_out_zero(
 
 
 def test_one_seed_says_nothing_of_the_spread() -> None:
-    gain = SimpleNamespace(mean=0.1, low=float("nan"), high=float("nan"), seeds=1)
+    gain = SimpleNamespace(mean=0.1, low=float("nan"), high=float("nan"), pairs=1, unit="seed")
     line = say_gain(gain, "x")
     assert line == "x: +0.100 from one seed, so nothing is known of its spread"
 
