@@ -188,8 +188,9 @@ def plot_lines(rows: pd.DataFrame) -> Figure:
         tidy(axes)
     for axes_row in grid:
         axes_row[0].set_ylabel("test AUROC, mean ± sd")
+    fitting = min(4, max(1, int(figure.get_figwidth() // 2.3)))
     figure.legend(
-        handles=list(names.values()), labels=list(names), loc="outside lower center", ncols=4
+        handles=list(names.values()), labels=list(names), loc="outside lower center", ncols=fitting
     )
     return figure
 

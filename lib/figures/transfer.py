@@ -69,7 +69,7 @@ def plot_transfer_matrix(matrix: pd.DataFrame, metric: str = "auroc") -> Figure:
 
     values = matrix.to_numpy(dtype=float)
     rows, columns = values.shape
-    figure, grid = new_figure(3.4 + 0.95 * columns, 1.7 + 0.5 * rows)
+    figure, grid = new_figure(3.4 + 0.95 * columns, max(3.0, 1.7 + 0.5 * rows))
     axes = grid[0][0]
     limit = max(float(np.nanmax(np.abs(values), initial=0.0)), 1e-3)
     axes.set_facecolor("#E4E4E4")

@@ -28,7 +28,7 @@ def name_features(method: str, augment: str, protocol: str) -> str:
 
 
 def grades_table(stats: pd.DataFrame) -> pd.DataFrame:
-    """Mean ± sd of every metric (columns) by data set, features and labels (rows).
+    """Mean ± sd of every metric by data set (rows) and features (columns).
 
     stats: of `lib.grades.grading_stats`. The error of grades read off neighbours takes all
     training images, severity only the healthy references: they stand with the largest budget.
@@ -47,11 +47,11 @@ def grades_table(stats: pd.DataFrame) -> pd.DataFrame:
         spread = f" ± {r.std:.3f}" if int(r.count) > 1 else ""  # type: ignore[call-overload]
         cell = f"{r.mean:.3f}{spread}"
         entries.setdefault((place, name, name_labels(labels)), {})[str(r.metric)] = cell
-    return as_table(entries, ["data set", "features", "labels"])
+    return as_table(entries)
 
 
 def differences_table(cells: pd.DataFrame) -> pd.DataFrame:
-    """SupCon less each rival: metrics (columns) by data set and rival (rows).
+    """SupCon less each rival (columns), by data set and metric (rows).
 
     cells: of `lib.grades.compare_grading`.
     """
@@ -59,21 +59,30 @@ def differences_table(cells: pd.DataFrame) -> pd.DataFrame:
     for cell in cells.itertuples():
         p = float(cell.corrected)  # type: ignore[arg-type]
         text = with_interval(cell) + ("" if math.isnan(p) else f", {name_p(p)}")
-        entries.setdefault(rivals(cell), {})[str(cell.metric)] = text
-    return as_table(entries, ["data set", "of SupCon", "over"])
+        place, ours, other = rivals(cell)
+        entries.setdefault((place, ours, f"over {other}"), {})[str(cell.metric)] = text
+    return as_table(entries)
 
 
-def as_table(entries: Entries, index: list[str]) -> pd.DataFrame:
-    """Cells by three words and a metric: place by place, floors last, metrics as in GRADING."""
+def as_table(entries: Entries) -> pd.DataFrame:
+    """Cells by place, name, detail and metric: metrics as in GRADING below one another.
+
+    A column for each name and detail, floors last; `all labels` goes without saying.
+    """
     if not entries:
         return nothing()
-    places = list(dict.fromkeys(place for place, *_ in entries))
     floors = [METHOD_NAMES["random"], f"{METHOD_NAMES['pixels']} (kNN)"]
-    keys = sorted(entries, key=lambda key: (places.index(key[0]), key[1] in floors))
-    names = pd.MultiIndex.from_tuples(keys, names=index)
-    table = pd.DataFrame([entries[key] for key in keys], names)
-    known = [metric for metric in GRADING if metric in table.columns]
-    return table[known].fillna("–").rename(columns=HEADS)
+    every = dict.fromkeys((name, detail) for _, name, detail in entries)
+    columns = sorted(every, key=lambda column: column[0] in floors)
+    rows = {}
+    for place in dict.fromkeys(place for place, _, _ in entries):
+        for metric in GRADING:
+            cells = [entries.get((place, *column), {}).get(metric, "–") for column in columns]
+            if set(cells) != {"–"}:
+                rows[place, HEADS[metric]] = cells
+    names = [name if detail == "all labels" else f"{name}, {detail}" for name, detail in columns]
+    index = pd.MultiIndex.from_tuples(list(rows), names=["data set", "metric"])
+    return pd.DataFrame(list(rows.values()), index, names)
 
 
 def rivals(cell: Any) -> tuple[str, str, str]:
