@@ -158,7 +158,7 @@ def plot_study(table: pd.DataFrame) -> Figure:
 def plot_lines(rows: pd.DataFrame) -> Figure:
     """Mean ± sd of measurements against the label budget: a panel per data set and size."""
     stats = over_seeds(rows)
-    whole = set(stats["protocol"]) > {"probe"} and "finetune" in set(stats["protocol"])
+    whole = "finetune" in set(stats["protocol"])
     panels = list(dict.fromkeys(zip(stats["dataset"], stats["size"], strict=True)))
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)

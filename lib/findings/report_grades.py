@@ -23,7 +23,7 @@ Entries = dict[tuple[str, str, str], dict[str, str]]
 def name_features(method: str, augment: str, protocol: str) -> str:
     """What is measured: features by their encoder, or the network trained by cross-entropy."""
     if protocol == "finetune":
-        return "cross-entropy, the network itself"
+        return "cross-entropy network"
     return name_source(method, augment) + (" (kNN)" if protocol == "knn" else "")
 
 
@@ -56,11 +56,13 @@ def differences_table(cells: pd.DataFrame) -> pd.DataFrame:
     cells: of `lib.grades.compare_grading`.
     """
     entries: Entries = {}
+    several = len(set(zip(cells["method"], cells["augment"], strict=True))) > 1
     for cell in cells.itertuples():
         p = float(cell.corrected)  # type: ignore[arg-type]
         text = with_interval(cell) + ("" if math.isnan(p) else f", {name_p(p)}")
         place, ours, other = rivals(cell)
-        entries.setdefault((place, ours, f"over {other}"), {})[str(cell.metric)] = text
+        name = f"{ours}, over {other}" if several else f"over {other}"
+        entries.setdefault((place, name, "all labels"), {})[str(cell.metric)] = text
     return as_table(entries)
 
 
