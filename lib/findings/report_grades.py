@@ -69,7 +69,8 @@ def differences_table(cells: pd.DataFrame) -> pd.DataFrame:
 def as_table(entries: Entries) -> pd.DataFrame:
     """Cells by place, name, detail and metric: metrics as in GRADING below one another.
 
-    A column for each name and detail, floors last; `all labels` goes without saying.
+    A column for each name and detail, floors last; `all labels` goes without saying, and so does
+    the data set where there is one.
     """
     if not entries:
         return nothing()
@@ -84,7 +85,8 @@ def as_table(entries: Entries) -> pd.DataFrame:
                 rows[place, HEADS[metric]] = cells
     names = [name if detail == "all labels" else f"{name}, {detail}" for name, detail in columns]
     index = pd.MultiIndex.from_tuples(list(rows), names=["data set", "metric"])
-    return pd.DataFrame(list(rows.values()), index, names)
+    table = pd.DataFrame(list(rows.values()), index, names)
+    return table.droplevel("data set") if index.get_level_values(0).nunique() == 1 else table
 
 
 def rivals(cell: Any) -> tuple[str, str, str]:
