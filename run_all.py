@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from lib.batch.study import StudyError, parse_override, read_study
-from lib.params import ParameterError
+from lib.checks import ParameterError
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.data.base import Task
-from lib.metrics import Array, Evaluation
+from lib.metrics import Evaluation
+from lib.outranking import Array
 
 CHUNK = 2**20  # weights held at once: 8 MiB an array, small enough to stay near the cache
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from lib.augment import Pipeline, make_augment
 from lib.bootstrap import Difference, Interval
+from lib.checks import ParameterError
 from lib.data.base import DataError, DataSet
 from lib.embed import Features
 from lib.evaluate import PIXELS, labels_of
 from lib.means import mean_values, paired_means
-from lib.params import ParameterError
 from lib.representation import (
     alignment,
     embed_plain,

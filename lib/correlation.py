@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.bootstrap import draw_counts, percentile_interval
-from lib.metrics import Array
+from lib.outranking import Array
 
 Grades = npt.NDArray[np.int64]
 Statistic = Callable[[Array], dict[str, Array]]  # weights [B, N] → values [B] each

@@ -14,7 +14,8 @@ from lib.data.base import DataError, DataSet
 from lib.embed import Features
 from lib.evaluate import PIXELS, labels_of
 from lib.identity import short_name
-from lib.metrics import Array, quadratic_kappa
+from lib.metrics import quadratic_kappa
+from lib.outranking import Array
 from lib.run import Run
 from lib.search import Method, nearest
 

@@ -7,15 +7,13 @@ number from that file gets the same one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from lib.data.base import Task
+from lib.outranking import Array, Outranking, divide
 
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
 THRESHOLD = 0.5  # of medmnist.Evaluator, for binary and multi-label tasks
 REFERABLE = 2  # the grade from which diabetic retinopathy is referred to an eye clinic
 
@@ -50,7 +48,7 @@ def auroc_of_known_classes(y: npt.ArrayLike, scores: npt.ArrayLike, task: Task) 
     if not known:
         raise ValueError("all images have the same label, so AUROC is undefined")
     once = np.ones((1, len(member)))
-    rankings = [_Ranking.of(member[:, k], evaluation.scores[:, k]) for k in known]
+    rankings = [Outranking.of(member[:, k], evaluation.scores[:, k]) for k in known]
     return float(np.mean([ranking.weighted(once)[0] for ranking in rankings]))
 
 
@@ -135,8 +133,8 @@ class Evaluation:
         self.L, self.C = truth.shape[1], 2 if task == "multi-label" else K
         cells = (np.arange(self.L) * self.C + truth) * self.C + decision
         self._cells = cells.ravel()
-        self._rankings: list[_Ranking] | None = None
-        self._upper: _Ranking | None = None
+        self._rankings: list[Outranking] | None = None
+        self._upper: Outranking | None = None
 
     def membership(self) -> npt.NDArray[np.bool_]:
         """Whether each image belongs to each class, [N, K]."""
@@ -172,17 +170,17 @@ class Evaluation:
         confusion = self.confusions(weights)
         hits = np.diagonal(confusion, axis1=-2, axis2=-1)
         support, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
-        f1 = self._by_class(_divide(2 * hits, support + predicted))
-        precision = self._by_class(_divide(hits, predicted, undefined=0))
+        f1 = self._by_class(divide(2 * hits, support + predicted))
+        precision = self._by_class(divide(hits, predicted, undefined=0))
         share = self._by_class(support)
         auroc, average_precision = self._ranked(weights)
         values = {
-            "accuracy": _divide(hits.sum(axis=(1, 2)), support.sum(axis=(1, 2))),
+            "accuracy": divide(hits.sum(axis=(1, 2)), support.sum(axis=(1, 2))),
             "balanced_accuracy": _recall(confusion).mean(axis=(1, 2)),
             "auroc": auroc,
             "average_precision": average_precision,
             "macro_f1": f1.mean(axis=1),
-            "weighted_precision": _divide((share * precision).sum(axis=1), share.sum(axis=1)),
+            "weighted_precision": divide((share * precision).sum(axis=1), share.sum(axis=1)),
         }
         if self.task in ("multi-class", "ordinal"):
             values["auroc_ovo"] = self._one_against_one(weights)
@@ -199,14 +197,14 @@ class Evaluation:
         class: its AUROC is the mean over those of the AUROC against each alone.
         """
         own = weights @ self.membership().astype(np.float64)
-        share = _divide(np.ones_like(own), own)  # NaN for a class that was not drawn
+        share = divide(np.ones_like(own), own)  # NaN for a class that was not drawn
         return self._ranked(weights * share[:, self.y])[0]
 
     def _referable(self, weights: Array) -> Array:
         """AUROC of the upper grades, [B]."""
         if self._upper is None:
             tail = self.scores[:, REFERABLE:].sum(axis=1, dtype=np.float64)
-            self._upper = _Ranking.of(self.y >= REFERABLE, tail)
+            self._upper = Outranking.of(self.y >= REFERABLE, tail)
         return self._upper.weighted(weights)[0]
 
     def _by_class(self, values: Array) -> Array:
@@ -218,68 +216,15 @@ class Evaluation:
         if self._rankings is None:
             ranked = range(1, 2) if self.task == "binary" else range(len(self.classes))
             member = self.membership()
-            self._rankings = [_Ranking.of(member[:, k], self.scores[:, k]) for k in ranked]
+            self._rankings = [Outranking.of(member[:, k], self.scores[:, k]) for k in ranked]
         pairs = [ranking.weighted(weights) for ranking in self._rankings]
         auroc, average_precision = np.mean(pairs, axis=0)
         return auroc, average_precision
 
 
-@dataclass(frozen=True)
-class _Ranking:
-    """One class against the rest, from the highest score down.
-
-    order: [N] images by falling score; positive: [P] images of the class in that order.
-    first, last: [P] how many images stand above the first / up to the last image tied with each
-    positive; first_hit, last_hit: the same, of positives only.
-    """
-
-    order: Indices
-    positive: Indices
-    first: Indices
-    last: Indices
-    first_hit: Indices
-    last_hit: Indices
-
-    @classmethod
-    def of(cls, member: npt.NDArray[np.bool_], score: npt.NDArray[np.floating]) -> _Ranking:
-        order = np.argsort(-score, kind="stable")
-        falling = -score[order]
-        place = np.flatnonzero(member[order])
-        first = np.searchsorted(falling, falling[place], side="left")
-        last = np.searchsorted(falling, falling[place], side="right")
-        hits = np.searchsorted(place, first), np.searchsorted(place, last)
-        return cls(order, order[place], first, last, *hits)
-
-    def weighted(self, weights: Array) -> tuple[Array, Array]:
-        """AUROC and average precision, [B] each."""
-        w = weights.take(self.positive, axis=1)  # take: half the time of an index
-        seen, hits = _running(weights.take(self.order, axis=1)), _running(w)
-        seen_last, hits_last = seen[:, self.last], hits[:, self.last_hit]
-        above = seen[:, self.first] - hits[:, self.first_hit]  # negatives that outrank it
-        ahead = (above + seen_last - hits_last) / 2  # those tied with it count half
-        P = hits[:, -1]
-        negatives = seen[:, -1] - P
-        won = negatives * P - (w * ahead).sum(axis=1)
-        precision = _divide(hits_last, seen_last, undefined=0)
-        return _divide(won, negatives * P), _divide((w * precision).sum(axis=1), P)
-
-
-def _running(values: Array) -> Array:
-    """Running sums [B, N + 1] that begin with 0."""
-    sums = np.zeros((values.shape[0], values.shape[1] + 1))
-    np.cumsum(values, axis=1, out=sums[:, 1:])
-    return sums
-
-
-def _divide(a: Array, b: Array, undefined: float = np.nan) -> Array:
-    result = np.full(b.shape, undefined, dtype=np.float64)
-    np.divide(a, b, out=result, where=b > 0)
-    return result
-
-
 def _recall(confusion: Array) -> Array:
     """Recall [B, L, C] of confusion matrices [B, L, C, C]."""
-    return _divide(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
+    return divide(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
 
 
 def quadratic_kappa(confusion: Array) -> Array:
@@ -292,7 +237,7 @@ def quadratic_kappa(confusion: Array) -> Array:
     support, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     observed = (distance * confusion).sum(axis=(1, 2))
     expected = np.einsum("bi,ij,bj->b", support, distance, predicted)
-    return 1 - _divide(observed * support.sum(axis=1), expected)
+    return 1 - divide(observed * support.sum(axis=1), expected)
 
 
 def _check(

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import ast
 import difflib
-import itertools
 import json
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lib.checks import (
+    Check,
+    ParameterError,
+    augmentation,
+    device_name,
+    flag,
+    grade_scale,
+    label_budgets,
+    number,
+    one_of,
+    several,
+    text,
+    training_augmentation,
+    whole,
+    words,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -21,169 +35,6 @@ REMEDIES = (
     "logit_adjustment",
 )  # fmt: skip
 METRICS = ("auroc", "accuracy", "balanced_accuracy", "average_precision", "macro_f1")
-
-
-class ParameterError(ValueError):
-    """A parameter is unknown, of the wrong type or out of range; the message names it."""
-
-
-Check = Callable[[Any], Any]
-
-
-def text(value: Any) -> str:
-    """Accept a string."""
-    if not isinstance(value, str):
-        raise ParameterError("expected text")
-    return value
-
-
-def flag(value: Any) -> bool:
-    """Accept true or false."""
-    if not isinstance(value, bool):
-        raise ParameterError("expected true or false")
-    return value
-
-
-def whole(low: int, high: int | None = None) -> Check:
-    """Accept a whole number from `low` to `high`."""
-    limits = f"from {low}" if high is None else f"from {low} to {high}"
-
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-            raise ParameterError(f"expected a whole number {limits}")
-        if value < low or (high is not None and value > high):
-            raise ParameterError(f"expected a whole number {limits}")
-        return int(value)
-
-    return check
-
-
-def number(low: float, high: float = math.inf, *, open_low: bool = False) -> Check:
-    """Accept a finite number from `low` (above it when `open_low`) to `high`."""
-    limits = f"{'above' if open_low else 'from'} {low:g}"
-    limits += "" if math.isinf(high) else f" to {high:g}"
-
-    def check(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ParameterError(f"expected a number {limits}")
-        if not math.isfinite(value) or value > high or value < low or (open_low and value <= low):
-            raise ParameterError(f"expected a number {limits}")
-        return float(value)
-
-    return check
-
-
-def one_of(*choices: str) -> Check:
-    """Accept one of a few words."""
-
-    def check(value: Any) -> str:
-        if value not in choices:
-            close = difflib.get_close_matches(str(value), choices, 1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise ParameterError(f"expected one of {', '.join(choices)}{hint}")
-        return str(value)
-
-    return check
-
-
-def augmentation(value: Any) -> str:
-    """Accept the name of an augmentation sequence (`lib.augment.SEQUENCES`)."""
-    from lib.augment import SEQUENCES  # torch: only when a file is checked
-
-    return str(one_of(*SEQUENCES)(value))
-
-
-def device_name(value: Any) -> str:
-    """Accept `auto`, `cpu`, `cuda` or `cuda:N`."""
-    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-        raise ParameterError("expected auto, cpu, cuda or cuda:N")
-    return value
-
-
-def label_budgets(value: Any) -> str:
-    """Accept `all`, a count, or several of them as a list or as text: `[100, 250, all]`."""
-    parts = value if isinstance(value, list) else str(value).split(",")
-    clean: list[str] = []
-    for part in parts:
-        word = str(part).strip()
-        if word != "all" and not (word.isdecimal() and int(word) >= 1):
-            raise ParameterError("expected a count of labels, all, or a list of these")
-        clean.append(word if word == "all" else str(int(word)))
-    if not clean or len(set(clean)) < len(clean):
-        raise ParameterError("expected one label budget or several different ones")
-    return ",".join(clean)
-
-
-def several(check: Check, what: str) -> Check:
-    """Accept one value or several different ones, as a list or as text with commas.
-
-    Returns text with commas, which papermill and YAML pass alike; `as_list` reads it.
-    """
-
-    def check_all(value: Any) -> str:
-        parts = value if isinstance(value, list) else str(value).split(",")
-        try:
-            clean = [shortest(check(yaml_number(part))) for part in parts]
-        except ParameterError as error:
-            raise ParameterError(f"{error}, or several of these") from None
-        if not clean or len(set(clean)) < len(clean):
-            raise ParameterError(f"expected one {what} or several different ones")
-        return ",".join(clean)
-
-    return check_all
-
-
-def shortest(value: float) -> str:
-    """A number as text, without loss: `0.001`, `28`, `1234567`."""
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
-
-
-def yaml_number(value: Any) -> Any:
-    """The number that a word stands for; anything else as it is."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return value.strip()
-
-
-def as_list(value: str) -> list[float]:
-    """The numbers of a parameter checked by `several`."""
-    return [float(part) for part in value.split(",")]
-
-
-def words(*choices: str) -> Check:
-    """Accept one or several of a few words, as a list or as text with commas."""
-
-    def check(value: Any) -> str:
-        parts = value if isinstance(value, list) else str(value).split(",")
-        clean = [one_of(*choices)(str(part).strip()) for part in parts]
-        if not clean or len(set(clean)) < len(clean):
-            raise ParameterError(f"expected some of {', '.join(choices)}, each once")
-        return ",".join(clean)
-
-    return check
-
-
-def grade_scale(value: Any) -> str:
-    """Accept nothing, or the new grade of each grade as a list or text: `0,1,2,3,3`."""
-    parts = value if isinstance(value, list) else str(value).split(",")
-    clean = [str(part).strip() for part in parts]
-    if clean in ([], [""]):
-        return ""
-    if not all(word.isdecimal() for word in clean):
-        raise ParameterError("expected a grade for each grade, as in 0,1,2,3,3, or nothing")
-    grades = [int(word) for word in clean]
-    if grades[0] != 0 or any(b - a not in (0, 1) for a, b in itertools.pairwise(grades)):
-        raise ParameterError("expected grades that start at 0 and rise by 0 or 1: 0,1,2,3,3")
-    return ",".join(map(str, grades))
-
-
-def training_augmentation(value: Any) -> str:
-    """Accept `none` or the name of an augmentation sequence."""
-    return "none" if value == "none" else augmentation(value)
 
 
 @dataclass(frozen=True)
@@ -197,7 +48,9 @@ class Parameter:
 
 PARAMETERS: dict[str, Parameter] = {
     # what is studied
-    "dataset": Parameter(text, "a MedMNIST name, phantom, npz:PATH, folder:PATH or csv:PATH"),
+    "dataset": Parameter(
+        text, "a MedMNIST name, phantom, phantom-fundus, npz:PATH, folder:PATH or csv:PATH"
+    ),
     "size": Parameter(whole(7, 1024), "image side in pixels"),
     "split_seed": Parameter(whole(0), "seed of the split, where a data set brings none"),
     "folds": Parameter(whole(0, 100), "folds of a cross-validation; 0: the data set's own split"),
@@ -292,6 +145,11 @@ PARAMETERS: dict[str, Parameter] = {
     "study": Parameter(text, "name of the study the run belongs to", in_hash=False),
     "out": Parameter(text, "folder of this run; empty: chosen by the parameters", in_hash=False),
 }
+
+
+def as_list(value: str) -> list[float]:
+    """The numbers of a parameter checked by `several`."""
+    return [float(part) for part in value.split(",")]
 
 
 def check_value(name: str, value: Any) -> Any:

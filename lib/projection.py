@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lib.params import ParameterError
+from lib.checks import ParameterError
 from lib.representation import unit_rows
 
 Array = npt.NDArray[np.float64]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from lib.checks import ParameterError
 from lib.data.base import DataError, DataSet
 from lib.embed import Features
 from lib.grading import check_grades
-from lib.params import ParameterError
 from lib.run import Run
 from lib.sources import embed_sources
 

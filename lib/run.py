@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from lib.checks import ParameterError
 from lib.data import DataSet, cap_classes, choose_fold, describe_dataset, load_dataset
 from lib.files import write_json, write_text
 from lib.identity import (
@@ -26,7 +27,7 @@ from lib.identity import (
     run_name,
     short_name,
 )
-from lib.params import ROOT, ParameterError, check_value, notebook_defaults
+from lib.params import ROOT, check_value, notebook_defaults
 
 # The runner tells a notebook which run it is, and what its data are, by these variables.
 PLANNED = "CONTRASTIVE_RUN"

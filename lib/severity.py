@@ -17,7 +17,8 @@ from lib.data.base import DataError, DataSet
 from lib.embed import Features
 from lib.evaluate import PIXELS, Evaluated, labels_of
 from lib.grading import check_grades
-from lib.metrics import Array, expected_grade
+from lib.metrics import expected_grade
+from lib.outranking import Array
 from lib.run import Run
 
 HEALTHY = 0  # the lowest grade

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lib.checks import ParameterError
 from lib.cloud import (
     chance_purity,
     choose_sample,
@@ -24,7 +25,6 @@ from lib.encoder import build_encoder
 from lib.evaluate import labels_of
 from lib.identity import RANDOM, Origin
 from lib.means import mean_intervals
-from lib.params import ParameterError
 from lib.representation import alignment, embed_two_views, knn_purity, silhouettes, uniformity
 from lib.run import COLUMNS
 from lib.weights import save_encoder

@@ -90,6 +90,19 @@ def test_supcon_is_compared_with_each_rival_by_fold(tmp_path: Path) -> None:
     assert (cells["corrected"].dropna() >= cells["p"].dropna()).all()
 
 
+def test_supcon_with_few_labels_is_not_set_against_all_of_them(tmp_path: Path) -> None:
+    few = fold_rows("supcon (100 labels)", shift=1.0)
+    noted = [
+        make_row(**{**EYES, "notebook": "01_pretrain", "protocol": "pretrain", "metric": "loss",
+                    "fold": fold, "method": "supcon (100 labels)", "augment": "fundus",
+                    "labels": "100", "split": "train", "run": "p"})
+        for fold in range(5)
+    ]  # fmt: skip
+    rivals = fold_rows("supervised")
+    assert not compare_grading(as_table([*few, *rivals], tmp_path), 0.95).empty
+    assert compare_grading(as_table([*few, *noted, *rivals], tmp_path), 0.95).empty
+
+
 def test_sentences_know_which_way_is_better(tmp_path: Path) -> None:
     cells = compare_grading(as_table(study(), tmp_path), 0.95)
     lines = say_grading(cells).splitlines()

@@ -129,5 +129,4 @@ def test_supcon_and_grading_of_one_fold(folder: Path, cache: Path, tmp_path: Pat
 def settings(run: PlannedRun) -> dict[str, Any]:
     """A planned run's parameters, less those that say where it runs."""
     left_out = ("results", "study", "out", "device", "init")
-    kept = {k: v for k, v in run.params.items() if k not in left_out}
-    return kept if run.params["init"] != "scratch" else {**kept, "init": "scratch"}
+    return {k: v for k, v in run.params.items() if k not in left_out}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lib.checks import ParameterError
 from lib.measurements import (
     hidden_runs,
     label_order,
@@ -19,7 +20,6 @@ from lib.measurements import (
     paired_gains,
     read_study,
 )
-from lib.params import ParameterError
 from tests.summaries import as_table, make_row, write
 
 OURS = {"method": "simclr", "protocol": "probe"}

@@ -11,15 +11,8 @@ from typing import Any
 import pytest
 
 from lib.batch.plan import REPORT_NOTEBOOKS
-from lib.params import (
-    NOTEBOOKS,
-    PARAMETERS,
-    ParameterError,
-    as_list,
-    check_value,
-    notebook_defaults,
-    unknown,
-)
+from lib.checks import ParameterError
+from lib.params import NOTEBOOKS, PARAMETERS, as_list, check_value, notebook_defaults, unknown
 
 STUDY_NOTEBOOKS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 

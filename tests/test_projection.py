@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from lib.params import ParameterError
+from lib.checks import ParameterError
 from lib.projection import (
     components_of,
     fit_components,

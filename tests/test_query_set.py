@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.checks import ParameterError
 from lib.data.base import DataError, DataSet
 from lib.grading import grade_features, grading_rows, ways_to_grade
 from lib.identity import Origin
-from lib.params import ParameterError
 from lib.query_set import check_scale, choose_asked, parse_scale
 from lib.run import Run
 from lib.sources import embed_sources

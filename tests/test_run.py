@@ -12,10 +12,11 @@ import torch
 import yaml
 
 from lib import run as run_module
+from lib.checks import ParameterError
 from lib.data.base import DataSet
 from lib.encoder import build_encoder
 from lib.identity import RANDOM, Origin, short_name
-from lib.params import ROOT, ParameterError, notebook_defaults
+from lib.params import ROOT, notebook_defaults
 from lib.run import (
     COLUMNS,
     PLANNED,

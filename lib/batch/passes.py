@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from lib.checks import ParameterError
 from lib.identity import short_name
 from lib.monitor import BANK, QUERIES
-from lib.params import ParameterError, as_list, notebook_defaults
+from lib.params import as_list, notebook_defaults
 
 if TYPE_CHECKING:
     from lib.batch.plan import PlannedRun

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib.batch.expand import check_where, expand, in_order
 from lib.batch.passes import count_work
 from lib.batch.study import Experiment, Setting, Study, StudyError
+from lib.checks import ParameterError
 from lib.data.embedded import EMBEDDED
 from lib.data.folds import fold_counts
 from lib.identity import (
@@ -22,7 +23,7 @@ from lib.identity import (
     finetuned_name,
     run_name,
 )
-from lib.params import ParameterError, notebook_defaults
+from lib.params import notebook_defaults
 
 if TYPE_CHECKING:
     from lib.data.describe import DataInfo

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from lib.params import PARAMETERS, ParameterError, check_value, notebook_defaults, unknown
+from lib.checks import ParameterError
+from lib.params import PARAMETERS, check_value, notebook_defaults, unknown
 
 STUDY_KEYS = ("study", "title", "question", "defaults", "experiments")
 EXPERIMENT_KEYS = ("notebook", "set", "matrix", "cases", "where")

@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from lib.batch.passes import COUNTERS, Passes, count_passes, count_work
 from lib.batch.plan import PlannedRun
+from lib.checks import ParameterError
 from lib.data.base import Task
 from lib.encoder import Encoder, build_encoder
 from lib.identity import RANDOM, Origin
-from lib.params import NOTEBOOKS, ParameterError, check_value, notebook_defaults
+from lib.params import NOTEBOOKS, check_value, notebook_defaults
 from lib.weights import save_encoder
 from tests.tiny import COUNTS, write_npz
 

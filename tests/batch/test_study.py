@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lib.batch.study import StudyError, parse_override, read_study, read_yaml
-from lib.params import ParameterError
+from lib.checks import ParameterError
 
 ONE = "study: tiny\nexperiments:\n  pretrain:\n    notebook: 01_pretrain\n"
 
