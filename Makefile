@@ -25,7 +25,8 @@ $(READY): requirements.lock pyproject.toml
 	@# The installer itself comes from the lock too: its block of pinned hashes, for pip to check.
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@# Compiled once, here: every run starts a process, and not every machine lets Python cache bytecode.
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock
 	@# The project itself, in place; its build tool is in the lock, so nothing more is fetched.
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
 	@touch $@
