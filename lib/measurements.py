@@ -18,6 +18,8 @@ from lib.run import COLUMNS, summary_file
 # report of every encoder that stands beside it.
 MEASURED = ["dataset", "size", "method", "augment", "encoder", "protocol", "labels", "fold", "seed"]
 SIZES_NOTEBOOK = "06_downsampling"
+# After the name of a data set that was measured on its own split and in a cross-validation too.
+IN_FOLDS = ", in folds"
 # The protocol of the rows that a report adds.
 VERDICT = "verdict"
 
@@ -49,9 +51,17 @@ def read_study(params: SimpleNamespace) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def measurements(table: pd.DataFrame, metric: str = "auroc", split: str = "test") -> pd.DataFrame:
-    """One row for each thing measured: the metric on a split, repeated floors once."""
+    """One row for each thing measured: the metric on a split, repeated floors once.
+
+    The test images of a cross-validation are not those of a data set's own split: where a data set
+    has both, they are two, the first with IN_FOLDS after its name.
+    """
     rows = table[(table["metric"] == metric) & (table["split"] == split)]
-    return rows.drop_duplicates(MEASURED)
+    rows = rows.drop_duplicates(MEASURED)
+    in_folds = rows["fold"] != ""
+    both = set(rows.loc[in_folds, "dataset"]) & set(rows.loc[~in_folds, "dataset"])
+    apart = in_folds & rows["dataset"].isin(both)
+    return rows.assign(dataset=rows["dataset"].mask(apart, rows["dataset"] + IN_FOLDS))
 
 
 def several_encoders(rows: pd.DataFrame) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
+from lib.measurements import IN_FOLDS
 from lib.paired import CELL, FOUND, Paired, paired_test, signed_rank
 
 Rule = Literal["general", "consistent", "some"]
@@ -55,12 +56,13 @@ def decide(
     clear = cells["corrected"] < 1 - level
     tested = int(cells["p"].notna().sum())
     above, below = int((clear & (distance > 0)).sum()), int((clear & (distance < 0)).sum())
+    names = images_of(cells)
     datasets = {
-        str(k): float(v) for k, v in cells.groupby("dataset", sort=False)["mean"].mean().items()
+        str(k): float(v) for k, v in cells["mean"].groupby(names, sort=False).mean().items()
     }
-    distances = distance.groupby(cells["dataset"], sort=False).mean()
+    distances = distance.groupby(names, sort=False).mean()
     p, upward = signed_rank(list(distances), level)
-    won = set(cells.loc[clear & (distance > 0), "dataset"])
+    won = set(names[clear & (distance > 0)])
     answer: Answer = "no clear difference"
     if tested == 0:
         answer = "not tested here"
@@ -86,9 +88,14 @@ def average_effect(cells: pd.DataFrame, level: float = 0.95) -> Paired:
     are, so it says nothing of others. Where cells share fewer than two, there is no interval.
     """
     units = pd.DataFrame(list(cells["units"])).dropna(axis=1)
-    datasets = cells["dataset"].reset_index(drop=True)
+    datasets = images_of(cells).reset_index(drop=True)
     if units.shape[1] >= 2:
         means = units.groupby(datasets).mean().mean()
         ratio = float(cells["ratio"].max())
         return paired_test(list(means), level, ratio=ratio)
-    return Paired(0, float(cells.groupby("dataset")["mean"].mean().mean()))
+    return Paired(0, float(cells["mean"].groupby(images_of(cells)).mean().mean()))
+
+
+def images_of(cells: pd.DataFrame) -> pd.Series:
+    """The data set of each cell; one with a split of its own and folds beside it is one."""
+    return cells["dataset"].str.removesuffix(IN_FOLDS)

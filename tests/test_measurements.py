@@ -12,6 +12,7 @@ from scipy import stats
 
 from lib.checks import ParameterError
 from lib.measurements import (
+    IN_FOLDS,
     hidden_runs,
     label_order,
     mean_interval,
@@ -177,3 +178,20 @@ def test_without_a_path_the_studys_own_summary_is_read(tmp_path: Path) -> None:
     assert len(read_study(ask("", tmp_path))[0]) == 1
     with pytest.raises(ParameterError, match=r"name its summary\.csv"):
         read_study(ask("", tmp_path, "other"))
+
+
+def test_folds_stand_apart_from_a_split_of_the_data_sets_own(tmp_path: Path) -> None:
+    folds = [
+        make_row(fold=fold, value=0.6 + fold / 100 + gain, **side)
+        for fold in range(3)
+        for gain, side in ((0.05, OURS), (0.0, FLOOR))
+    ]
+    own = [*seeds([0.8, 0.9], **OURS), *seeds([0.7, 0.7], **FLOOR)]
+    table = as_table([*folds, *own], tmp_path)
+    [name] = set(as_table(own, tmp_path)["dataset"])
+    gains = paired_gains(table, "auroc", OURS, FLOOR).set_index("dataset")
+    assert dict(gains["unit"]) == {name + IN_FOLDS: "fold", name: "seed"}
+    assert dict(gains["pairs"]) == {name + IN_FOLDS: 3, name: 2}
+    assert list(gains["mean"]) == pytest.approx([0.05, 0.15])
+    # With nothing to tell it from, a cross-validation keeps the data set's name.
+    assert set(measurements(as_table(folds, tmp_path))["dataset"]) == {name}

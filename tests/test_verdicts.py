@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib.measurements import measurements
+from lib.measurements import IN_FOLDS, measurements
 from lib.paired import compare
 from lib.verdicts import Verdict, average_effect, decide
 from tests.summaries import PROBE, SCRATCH, as_table, over
@@ -125,3 +125,10 @@ def test_data_sets_without_a_common_seed_have_no_common_interval(tmp_path: Path)
     effect = average_effect(pd.concat(both, ignore_index=True))
     assert effect.mean == pytest.approx(0.05, abs=0.01)
     assert math.isnan(effect.low)
+
+
+def test_a_data_set_with_folds_beside_its_own_split_counts_once(tmp_path: Path) -> None:
+    both = cells(tmp_path, {"a": 0.1, "a" + IN_FOLDS: 0.2, "b": 0.3})
+    v = decide("pretraining", both, "auroc")
+    assert v.datasets == pytest.approx({"a": 0.15, "b": 0.3}, abs=0.01)
+    assert v.effect.mean == pytest.approx(0.225, abs=0.01)

@@ -10,20 +10,11 @@ from typing import TYPE_CHECKING
 
 from lib.batch.passes import Passes, count_passes
 from lib.batch.plan import PlannedRun
-from lib.batch.progress import STARTUP, Speed
+from lib.batch.progress import BESIDE, STARTUP, Speed
 from lib.checks import ParameterError
 
 if TYPE_CHECKING:
     from lib.batch.throughput import Throughput, Workload
-
-# Seconds that a notebook computes and draws without its encoder: resampling, logistic regression,
-# maps, figures. 00 to 02 are medians of first_light, 10 of results/retinopathy; of the others, what
-# tiny data took.
-BESIDE = {
-    "00_data": 10.0, "01_pretrain": 12.0, "02_probe": 15.0, "03_finetune": 15.0,
-    "04_imbalance": 10.0, "05_transfer": 15.0, "06_downsampling": 15.0, "07_retrieval": 20.0,
-    "08_features": 50.0, "09_report": 10.0, "10_retinopathy": 56.0,
-}  # fmt: skip
 
 
 class Estimates:

@@ -46,7 +46,7 @@ class PlannedRun:
     """One run of a study.
 
     params: all of the notebook's parameters. needs: names of the runs that must be done first.
-    work: how much computing it is (`lib.batch.estimate.count_work`), for the estimate of what is
+    work: how much computing it is (`lib.batch.passes.count_work`), for the estimate of what is
     left. origin: of the encoder it starts from. data: what identifies its data. images: how many
     in each split, about; channels, classes: of the data set. synthetic: whether it shows drawn
     images, or numbers from them.

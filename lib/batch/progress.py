@@ -15,6 +15,14 @@ from lib.batch.plan import PlannedRun
 # Seconds of a run before and after its notebook computes: starting a kernel, imports, the report.
 # In first_light, two at a time on two cores, 9 to 12 s of each probe.
 STARTUP = 10.0
+# Seconds that a notebook computes and draws without its encoder: resampling, logistic regression,
+# maps, figures. 00 to 02 are medians of first_light, 10 of results/retinopathy; of the others, what
+# tiny data took.
+BESIDE = {
+    "00_data": 10.0, "01_pretrain": 12.0, "02_probe": 15.0, "03_finetune": 15.0,
+    "04_imbalance": 10.0, "05_transfer": 15.0, "06_downsampling": 15.0, "07_retrieval": 20.0,
+    "08_features": 50.0, "09_report": 10.0, "10_retinopathy": 56.0,
+}  # fmt: skip
 
 
 def seconds_in_words(seconds: float) -> str:
@@ -49,6 +57,23 @@ class Speed:
             return sum(s for _, s in seen) / len(seen)
         startup = min(STARTUP, *(s for _, s in seen))
         return startup + run.work * sum(s - startup for _, s in seen) / work
+
+    def guess(self, run: PlannedRun) -> float | None:
+        """As `estimate`; for a notebook of which none has ended, from the runs of the others.
+
+        None where no run that computes has ended, unless this one computes nothing either.
+        """
+        learnt = self.estimate(run)
+        if learnt is not None or run.notebook not in BESIDE:
+            return learnt
+        fixed = STARTUP + BESIDE[run.notebook]
+        if run.work == 0:
+            return fixed
+        ended = [(w, s - STARTUP - BESIDE.get(n, 0)) for n in self.seen for w, s in self.seen[n]]
+        work = sum(w for w, _ in ended)
+        if work == 0:
+            return None
+        return fixed + run.work * sum(max(0.0, s) for w, s in ended if w > 0) / work
 
     @classmethod
     def from_results(
@@ -118,14 +143,15 @@ class Progress:
         """What is left, as ` · 12 left, about 8 min`."""
         if not self.left:
             return ""
-        slots = min(self.slots, len(self.left))
-        known = [self.speed.estimate(run) for run in self.left.values()]
-        seconds = sum(k for k in known if k is not None)
-        now = time.time()
-        seconds -= sum(now - since for name, since in self.running.items() if name in self.left)
-        more = "at least " if None in known else "about "
-        about = f", {more}{seconds_in_words(max(seconds, 1.0) / slots)}" if any(known) else ""
-        return f" · {len(self.left)} left{about}"
+        slots, now = min(self.slots, len(self.left)), time.time()
+        seconds = 0.0
+        for name, run in self.left.items():
+            expected = self.speed.guess(run)
+            if expected is None:
+                return f" · {len(self.left)} left"
+            # One that takes longer than expected does not make the others shorter.
+            seconds += max(0.0, expected - (now - self.running.get(name, now)))
+        return f" · {len(self.left)} left, about {seconds_in_words(max(seconds, 1.0) / slots)}"
 
     def tick(self) -> None:
         """On a terminal, refresh the moving line: each running run, its epoch, its time."""

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from lib.batch import throughput
-from lib.batch.estimate import BESIDE, Estimates, time_in_slots
+from lib.batch.estimate import Estimates, time_in_slots
 from lib.batch.passes import COUNTERS
 from lib.batch.plan import PlannedRun
-from lib.batch.progress import STARTUP
+from lib.batch.progress import BESIDE, STARTUP
 from lib.batch.throughput import Throughput, Workload, measure_augment, measure_throughput
 from lib.encoder import build_encoder
 from lib.identity import RANDOM

@@ -11,7 +11,7 @@ import pytest
 from lib.batch import progress as module
 from lib.batch.execute import Outcome
 from lib.batch.plan import PlannedRun
-from lib.batch.progress import STARTUP, Progress, Speed, seconds_in_words
+from lib.batch.progress import BESIDE, STARTUP, Progress, Speed, seconds_in_words
 from lib.identity import RANDOM
 
 
@@ -93,10 +93,26 @@ def test_a_running_run_has_part_of_its_time_behind_it(
     progress = Progress([planned("a", work=100), planned("b", "02_probe")], tmp_path, print)
     assert progress.remaining() == " · 2 left"
     progress.speed.learn("01_pretrain", 100, 600)
-    assert progress.remaining() == " · 2 left, at least 10 min"
+    assert progress.remaining() == " · 2 left, about 10 min"
     progress.started(progress.left["a"])
     clock[0] += 480
-    assert progress.remaining() == " · 2 left, at least 2 min"
+    assert progress.remaining() == " · 2 left, about 2 min"
+    # b's 25 s stay, however late a is.
+    clock[0] += 480
+    assert progress.remaining() == " · 2 left, about 25 s"
+
+
+def test_a_notebook_not_yet_seen_is_judged_by_the_others() -> None:
+    speed = Speed()
+    probe = planned("p", "02_probe", work=50)
+    assert speed.guess(probe) is None
+    speed.learn("00_data", 0, 20.0)
+    assert speed.guess(probe) is None
+    speed.learn("01_pretrain", 100, STARTUP + BESIDE["01_pretrain"] + 300)
+    assert speed.guess(probe) == STARTUP + BESIDE["02_probe"] + 150
+    assert speed.guess(planned("r", "09_report", work=0)) == STARTUP + BESIDE["09_report"]
+    speed.learn("02_probe", 50, 40.0)
+    assert speed.guess(probe) == 40.0
 
 
 def test_a_failure_says_where_to_look_and_teaches_nothing(tmp_path: Path) -> None:
@@ -107,7 +123,7 @@ def test_a_failure_says_where_to_look_and_teaches_nothing(tmp_path: Path) -> Non
     progress.skipped(runs[1], "a")
     progress.ended(runs[2], done("c", 2.0))
     assert said == [
-        "[1/3] FAILED a in 1 s · 2 left",
+        "[1/3] FAILED a in 1 s · 2 left, about 44 s",
         "      cell 3: KeyError: 'x'\n      see work/a/report.html",
         "      skipped b: it needs a",
         "[3/3] done c in 2 s",
