@@ -68,6 +68,11 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
     check_images(x)
     if x.shape[1] == 1:
         return x
+    return _shift_hue(x, per_sample(shift, x), torch.empty_like(x))
+
+
+def _shift_hue(x: Tensor, shift: Tensor, out: Tensor) -> Tensor:
+    """`shift_hue` of colour images into `out`, which may be `x`; shift: [B, 1, 1, 1]."""
     r, g, b = (x[:, c : c + 1] for c in range(3))
     top = torch.maximum(torch.maximum(r, g), b)
     low = torch.minimum(torch.minimum(r, g), b)
@@ -75,13 +80,13 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
     turn = (g + b).sub_(r).sub_(low)
     # Grey pixels have 0 / tiny = 0 here, and chroma 0 removes whatever hue they get.
     turn.div_(chroma6.clamp_min(1e-12)).add_(1.0 / 6.0).copysign_(g - b)
-    turn.add_(per_sample(shift, x))
+    turn.add_(shift)
     primaries = torch.tensor([0.0, 1 / 3, 2 / 3], device=x.device, dtype=x.dtype)
     d = turn - primaries.view(1, 3, 1, 1)
     d.sub_(d.round()).abs_().clamp_(1.0 / 6.0, 1.0 / 3.0)
     # top + chroma − 6 · chroma · d; rounding may leave [0, 1] by a few 1e-8.
     top.add_(chroma6, alpha=1.0 / 6.0)
-    return torch.addcmul(top, d, chroma6, value=-1.0, out=d).clamp_(0.0, 1.0)
+    return torch.addcmul(top, d, chroma6, value=-1.0, out=out).clamp_(0.0, 1.0)
 
 
 def colour_jitter(
@@ -93,10 +98,10 @@ def colour_jitter(
     order: int64 [n, 4], each row a permutation of 0 brightness, 1 contrast, 2 saturation, 3 hue;
     factors: [n, 4], by op (not by turn). All three on the CPU. own: `x` may be overwritten.
 
-    Samples are taken together by the turn of their hue. The other three ops are all
-    `factor · x + offset`, with an offset that is 0 (brightness), a number by sample (contrast) or
-    one by pixel (saturation), so that a turn is one pass over the group whichever op it is: no
-    masks, the work of four ops rather than of sixteen, and groups that fit into a CPU's cache.
+    Samples are sorted by the turn of their hue, so that each hue turn is one run of them. The other
+    three ops are all `factor · x + offset`, with an offset that is 0 (brightness), a number by
+    sample (contrast) or one by pixel (saturation), so that between two hue turns one pass over all
+    samples does whichever op it is: no masks, the work of four ops rather than of sixteen.
     """
     C = check_images(x)[1]
     turn = (order == HUE).int().argmax(1)
@@ -109,21 +114,17 @@ def colour_jitter(
     rest = 1.0 - affine
     layers = [affine, rest * (others == SATURATION), rest * (others == CONTRAST)]
     layer = torch.stack(layers).to(x.device, x.dtype)[..., None, None, None]
-    hue, index = factors[:, HUE].to(x.device, x.dtype), index[rank].to(x.device)
+    hue = factors[:, HUE].to(x.device, x.dtype).view(-1, 1, 1, 1)
+    index = index[rank].to(x.device)
 
-    out = x if own else x.clone()
-    for hue_turn in range(4):
-        group = slice(ends[hue_turn], ends[hue_turn + 1])
-        if group.stop == group.start:
-            continue
-        y = x.index_select(0, index[group])
-        for t in range(4):
-            if t == hue_turn:
-                y = shift_hue(y, hue[group])
-            if t < 3:
-                _affine_(y, *layer[:, group, t])
-        out.index_copy_(0, index[group], y)
-    return out
+    y = x.index_select(0, index)
+    for t in range(4):
+        group = slice(ends[t], ends[t + 1])
+        if C == 3 and group.stop > group.start:
+            _shift_hue(y[group], hue[group], y[group])
+        if t < 3:
+            _affine_(y, *layer[:, :, t])
+    return x.index_copy_(0, index, y) if own else x.index_copy(0, index, y)
 
 
 def _affine_(y: Tensor, factor: Tensor, by_pixel: Tensor, by_sample: Tensor) -> None:

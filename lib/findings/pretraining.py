@@ -37,5 +37,5 @@ def say_pretraining(result: Pretraining, n_val: int) -> str:
     if gain > 2 * error:
         return f"{text}: a gain of {gain:.3f}, more than validation noise explains."
     if gain < -2 * error:
-        return f"{text}: {-gain:.3f} *lower* than before training. Pretraining did harm here."
+        return f"{text}: {-gain:.3f} lower than before training. Pretraining did harm here."
     return f"{text}: no clear difference, given so few validation images."
