@@ -50,6 +50,8 @@ bench: $(READY)
 	$(BIN)/python -m bench.augment
 	$(BIN)/python -m bench.small_maps
 	$(BIN)/python -m bench.retrieval
+	$(BIN)/python -m bench.losses
+	$(BIN)/python -m bench.pretraining
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \

@@ -10,10 +10,8 @@ after image, on one core, as one of its loader's workers did.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.measuring import take_turns, write_rows
 from lib.augment import make_augment
 from lib.augment.ops import (
     ColourJitter,
@@ -125,19 +124,6 @@ def smooth_images(n: int, size: int, seed: int = 0) -> Tensor:
     return torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp_(0.0, 1.0)
 
 
-def measure(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, the functions taking turns after one warm-up each."""
-    for function in functions.values():
-        function()
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def run(size: int, batch: int, repeats: int, names: list[str]) -> list[dict[str, object]]:
     """Measure every sequence; one row per sequence and library."""
     from PIL import Image
@@ -147,7 +133,7 @@ def run(size: int, batch: int, repeats: int, names: list[str]) -> list[dict[str,
     images = [Image.fromarray(np.ascontiguousarray(array)) for array in arrays]
     rows: list[dict[str, object]] = []
     for name in names:
-        seconds = measure(contenders(name, x, images), repeats)
+        seconds = take_turns(contenders(name, x, images), repeats)
         ours = statistics.median(seconds["ours"])
         for library, times in seconds.items():
             median = statistics.median(times)
@@ -200,7 +186,7 @@ def table(rows: list[dict[str, object]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print the table, write the CSV."""
+    """Measure, print the table, write CSV and JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.augment", description=__doc__)
     parser.add_argument("--size", type=int, nargs="+", default=[28], help="image sides, pixels")
     parser.add_argument("--batch", type=int, default=256)
@@ -221,12 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
         part = run(size, options.batch, options.repeats, options.sequence)
         print(table(part), flush=True)
         rows += part
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"written to {options.out}; {torch.get_num_threads()} threads, torch {torch.__version__}")
+    write_rows(options.out, rows)
     return 0
 
 

@@ -10,8 +10,6 @@ chooses FAISS_LIBRARY, FAISS_QUERIES and PROBES by this table.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import sys
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.measuring import write_rows
 from lib.embed import Features
 from lib.search import PROBES, build_index, nearest
 
@@ -126,14 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
             part = measure(library, width, options.queries, options.probes)
             print(table(part), flush=True)
             rows += part
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    text = json.dumps(rows, indent=1) + "\n"
-    options.out.with_suffix(".json").write_text(text, encoding="utf-8")
-    print(f"written to {options.out}; {torch.get_num_threads()} threads, torch {torch.__version__}")
+    write_rows(options.out, rows)
     return 0
 
 

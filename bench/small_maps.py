@@ -7,14 +7,15 @@ at 28 px in fp32 and bf16. What is measured: forward and backward of a batch of 
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
-import time
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from bench.measuring import take_turns, write_rows
 from lib.embed import forward
 from lib.encoder import Encoder, build_encoder
 from lib.small_maps import SmallMapConv2d
@@ -28,37 +29,39 @@ def plain(encoder: Encoder) -> Encoder:
     return encoder
 
 
-def step(encoder: Encoder, x: torch.Tensor, precision: str) -> float:
-    """Seconds of one forward and backward pass."""
-    began = time.perf_counter()
+def step(encoder: Encoder, x: torch.Tensor, precision: str) -> None:
+    """One forward and backward pass."""
     loss = forward(encoder, x, precision).float().square().mean()
     torch.autograd.backward(loss)
-    return time.perf_counter() - began
 
 
 def main() -> None:
-    """Print a table of views per second and ratios, and write it as CSV."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a table of views per second and ratios, and write it as CSV and JSON."""
+    parser = argparse.ArgumentParser(prog="python -m bench.small_maps", description=__doc__)
     parser.add_argument("--batch", type=int, default=256, help="views in a batch")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("bench/out/small_maps.csv"))
     options = parser.parse_args()
     x = torch.rand(options.batch, 3, 28, 28)
-    rows = [("stem", "precision", "ours views/s", "nn.Conv2d views/s", "ratio")]
-    print(f"{torch.get_num_threads()} thread(s), batch {options.batch}, 28 px, ResNet-18")
-    for stem in ("strided", "imagenet", "small"):
-        for precision in ("bf16", "fp32"):
-            ours = build_encoder("resnet18", stem, 3, seed=0)
-            theirs = plain(build_encoder("resnet18", stem, 3, seed=0))
-            pair = [e.to(memory_format=torch.channels_last) for e in (ours, theirs)]
-            # One warm-up, then in turn, so that a change of the machine's speed meets both.
-            times = [[step(e, x, precision) for e in pair] for _ in range(options.repeats + 1)][1:]
-            a, b = (options.batch / statistics.median(t) for t in zip(*times, strict=True))
-            rows.append((stem, precision, f"{a:.0f}", f"{b:.0f}", f"{a / b:.2f}"))
-            print("  ".join(f"{cell:>10}" for cell in rows[-1]))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
+    rows = []
+    print(f"{torch.get_num_threads()} thread(s), batch {options.batch}, 28 px, ResNet-18, views/s")
+    print("".join(f"{head:>10}" for head in ("stem", "precision", "ours", "nn.Conv2d", "ratio")))
+    for stem, precision in product(("strided", "imagenet", "small"), ("bf16", "fp32")):
+        ours = build_encoder("resnet18", stem, 3, seed=0)
+        theirs = plain(build_encoder("resnet18", stem, 3, seed=0))
+        pair = {
+            name: encoder.to(memory_format=torch.channels_last)
+            for name, encoder in (("ours", ours), ("nn.Conv2d", theirs))
+        }
+        times = take_turns(
+            {name: partial(step, encoder, x, precision) for name, encoder in pair.items()},
+            options.repeats,
+        )
+        a, b = (options.batch / statistics.median(times[name]) for name in pair)
+        row = {"stem": stem, "precision": precision, "ours": round(a), "nn.Conv2d": round(b)}
+        rows.append({**row, "ratio": round(a / b, 2)})
+        print("".join(f"{cell:>10}" for cell in rows[-1].values()))
+    write_rows(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,6 @@ from lib.weights import load_init
 
 __all__ = ["FinetuneRecipe", "Finetuned", "finetune", "starting_encoder"]
 
-# An encoder with its optimizer takes half a second to write, an epoch of few labels no longer.
-CHECKPOINT_SECONDS = 30.0
-
 
 @dataclass
 class Finetuned:
@@ -162,7 +159,6 @@ def train_module(module: FinetuneModule, folder: Path, device: str, show_progres
         gradient_clip=module.recipe.gradient_clip,
         device=device,
         show_progress=show_progress,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
     )
 
 

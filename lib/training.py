@@ -14,6 +14,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
+# An encoder with its optimizer takes half a second to write, an epoch often no longer.
+CHECKPOINT_SECONDS = 30.0
+
 
 class ProgressFile(Callback):
     """Writes `epoch 3/40` into a file after each epoch, for whoever watches from outside."""
@@ -52,18 +55,17 @@ def fit(
     gradient_clip: float,
     device: str,
     show_progress: bool,
-    checkpoint_seconds: float = 0.0,
 ) -> None:
     """Train `module` for `epochs`, going on from `folder/checkpoints/last.ckpt` where there is one.
 
-    The checkpoint is written at the end of each epoch, or of those by which `checkpoint_seconds`
-    have passed since the last one. It is the run's own file and holds only tensors, numbers and
+    The checkpoint is written at the end of an epoch, if CHECKPOINT_SECONDS have passed since the
+    last one. It is the run's own file and holds only tensors, numbers and
     text, so it is read with `weights_only=True`. Moving batches and choosing the number format is
     the module's affair: the images already wait on the device.
     """
     checkpoints = folder / "checkpoints"
     keep = TimedCheckpoint(
-        checkpoint_seconds, dirpath=checkpoints, filename="last", save_top_k=1,
+        CHECKPOINT_SECONDS, dirpath=checkpoints, filename="last", save_top_k=1,
         enable_version_counter=False, save_on_train_epoch_end=True,
     )  # fmt: skip
     callbacks: list[Callback] = [keep, ProgressFile(folder / "progress")]

@@ -346,7 +346,7 @@ def test_a_resumed_training_ends_bit_for_bit_as_an_unbroken_one(
 ) -> None:
     settings = {"epochs": 3, "lrs": (1e-3, 3e-4), "train_augment": "microscopy"}
     whole = run(tmp_path / "whole", **settings)
-    monkeypatch.setattr("lib.finetune.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("lib.training.CHECKPOINT_SECONDS", 0.0)
     start = FinetuneModule.on_train_epoch_start
 
     def break_in_second_rate(self: FinetuneModule) -> None:

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from lib import losses
 from lib.losses import contrastive_accuracy, nt_xent, sup_con
 
 TEMPERATURES = (0.07, 0.5, 1.0)
@@ -246,3 +248,85 @@ def test_ranks_of_perfect_and_collapsed_encoders() -> None:
     assert [value.item() for value in perfect] == [1, 1, 1]
     collapsed = contrastive_accuracy(basis[:1].repeat(10, 1), basis[:1].repeat(10, 1))
     assert [value.item() for value in collapsed] == [0, 0, 10]
+
+
+LABELS = {
+    "images": None,
+    "classes": torch.tensor([0, 1, 2, 0, 0, 1, 3, 2, 0, 4, 1]),
+    "several labels": (torch.arange(33).view(11, 3) % 5 < 2).to(torch.uint8),
+}
+
+
+def loss_of(labels: str, z1: Tensor, z2: Tensor | None, block: int | None) -> Tensor:
+    y = LABELS[labels]
+    if y is None:
+        assert z2 is not None
+        return nt_xent(z1, z2, 0.2, block=block)
+    return sup_con(z1, z2, y, 0.2, block=block)
+
+
+@pytest.mark.parametrize("block", [1, 5, 21, 22])
+@pytest.mark.parametrize("labels", LABELS)
+def test_in_blocks_loss_and_gradient_are_the_same(labels: str, block: int) -> None:
+    for views_given in (2,) if labels == "images" else (2, 1):
+        z1, z2 = (z.requires_grad_() for z in views(N=11))
+        inputs = (z1, z2)[:views_given]
+        second = z2 if views_given == 2 else None
+        whole, parts = (loss_of(labels, z1, second, b) for b in (None, block))
+        torch.testing.assert_close(parts, whole, rtol=1e-12, atol=0)
+        expected, found = (torch.autograd.grad(x, inputs) for x in (whole, parts))
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_in_blocks_float32_agrees_to_1e_minus_5(labels: str) -> None:
+    z1, z2 = (z.float().requires_grad_() for z in views(N=11, D=64))
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # which nothing here may follow
+        whole, parts = (loss_of(labels, z1, z2, b) for b in (None, 4))
+    expected, found = (torch.autograd.grad(x, (z1, z2)) for x in (whole, parts))
+    assert parts.item() == pytest.approx(whole.item(), rel=1e-5)
+    scale = max(g.abs().max().item() for g in expected)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * scale)
+
+
+def test_in_blocks_anchors_without_a_positive_are_skipped() -> None:
+    z = views(N=3)[0].float().requires_grad_()
+    loss = sup_con(z, None, torch.arange(3), 0.1, block=2)
+    loss.backward()
+    assert loss.item() == 0
+    assert z.grad is not None and (z.grad == 0).all()
+
+
+class Largest(TorchDispatchMode):
+    """The most elements of any tensor that is made inside."""
+
+    found = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(tensor, Tensor):
+                self.found = max(self.found, tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_beyond_a_size_no_matrix_of_all_pairs_is_made(
+    labels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    z1, z2 = (z.requires_grad_() for z in views(N=11))
+    expected, ranks = loss_of(labels, z1, z2, None), contrastive_accuracy(z1, z2)
+    monkeypatch.setattr(losses, "AT_A_TIME", 22 * 4)
+    with Largest() as largest:
+        loss = loss_of(labels, z1, z2, None)
+        loss.backward()
+        again = contrastive_accuracy(z1, z2)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(again, ranks)
+    # four rows of similarities, or the views themselves
+    assert largest.found <= max(22 * 4, 22 * 5)
+
+
+def test_a_block_has_a_row() -> None:
+    with pytest.raises(ValueError, match="block: expected at least 1; found 0"):
+        nt_xent(*views(), 0.5, block=0)

@@ -97,6 +97,7 @@ def test_a_resumed_run_ends_as_an_unbroken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(tmp_path / "whole", epochs=3)
+    monkeypatch.setattr("lib.training.CHECKPOINT_SECONDS", 0.0)
     start = ContrastiveModule.on_train_epoch_start
 
     def break_in_third(self: ContrastiveModule) -> None:
@@ -108,7 +109,15 @@ def test_a_resumed_run_ends_as_an_unbroken_one(
         patch.setattr(ContrastiveModule, "on_train_epoch_start", break_in_third)
         with pytest.raises(RuntimeError, match="power cut"):
             run(tmp_path / "broken", epochs=3)
+    began: list[int] = []
+
+    def note(self: ContrastiveModule) -> None:
+        began.append(self.current_epoch)
+        start(self)
+
+    monkeypatch.setattr(ContrastiveModule, "on_train_epoch_start", note)
     resumed = run(tmp_path / "broken", epochs=3)
+    assert began == [2]  # nothing is done twice
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
     assert resumed.selected == whole.selected
     assert resumed.auroc_before == whole.auroc_before
@@ -160,7 +169,13 @@ def test_any_batch_size(tmp_path: Path, batch_size: int) -> None:
     assert result.encoder.channels == 1
 
 
-def test_logs_of_both_kinds_and_a_checkpoint(tmp_path: Path) -> None:
+def test_logs_of_both_kinds_and_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "short", epochs=1)
+    # A training of a few seconds is sooner done again than written.
+    assert not (tmp_path / "short" / "checkpoints" / "last.ckpt").exists()
+    monkeypatch.setattr("lib.training.CHECKPOINT_SECONDS", 0.0)
     run(tmp_path, epochs=1)
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
     assert "loss" in (tmp_path / "logs" / "csv" / "metrics.csv").read_text()
