@@ -50,6 +50,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.augment
 	$(BIN)/python -m bench.small_maps
 	$(BIN)/python -m bench.retrieval
+	$(BIN)/python -m bench.bootstrap
 	$(BIN)/python -m bench.losses
 	$(BIN)/python -m bench.pretraining
 

@@ -7,12 +7,13 @@ number from that file gets the same one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from lib.data.base import Task
-from lib.outranking import Array, Outranking, divide
+from lib.outranking import Array, Outranking, Won, divide
 
 THRESHOLD = 0.5  # of medmnist.Evaluator, for binary and multi-label tasks
 REFERABLE = 2  # the grade from which diabetic retinopathy is referred to an eye clinic
@@ -49,7 +50,7 @@ def auroc_of_known_classes(y: npt.ArrayLike, scores: npt.ArrayLike, task: Task) 
         raise ValueError("all images have the same label, so AUROC is undefined")
     once = np.ones((1, len(member)))
     rankings = [Outranking.of(member[:, k], evaluation.scores[:, k]) for k in known]
-    return float(np.mean([ranking.weighted(once)[0] for ranking in rankings]))
+    return float(np.mean([ranking.weighted(once.T).auroc for ranking in rankings]))
 
 
 def compute_recalls(
@@ -133,6 +134,9 @@ class Evaluation:
         self.L, self.C = truth.shape[1], 2 if task == "multi-label" else K
         cells = (np.arange(self.L) * self.C + truth) * self.C + decision
         self._cells = cells.ravel()
+        # Class by class, so that each is a stretch of memory; multi-label images have no order.
+        multi = task == "multi-label"
+        self._order = np.arange(N) if multi else np.argsort(self.y, kind="stable")
         self._rankings: list[Outranking] | None = None
         self._upper: Outranking | None = None
 
@@ -173,53 +177,61 @@ class Evaluation:
         f1 = self._by_class(divide(2 * hits, support + predicted))
         precision = self._by_class(divide(hits, predicted, undefined=0))
         share = self._by_class(support)
-        auroc, average_precision = self._ranked(weights)
+        by_image = np.ascontiguousarray(weights.T[self._order])
+        won = self._ranked(by_image)
         values = {
             "accuracy": divide(hits.sum(axis=(1, 2)), support.sum(axis=(1, 2))),
             "balanced_accuracy": _recall(confusion).mean(axis=(1, 2)),
-            "auroc": auroc,
-            "average_precision": average_precision,
+            "auroc": np.mean([w.auroc for w in won], axis=0),
+            "average_precision": np.mean([w.precision for w in won], axis=0),
             "macro_f1": f1.mean(axis=1),
             "weighted_precision": divide((share * precision).sum(axis=1), share.sum(axis=1)),
         }
         if self.task in ("multi-class", "ordinal"):
-            values["auroc_ovo"] = self._one_against_one(weights)
+            values["auroc_ovo"] = _one_against_one(won)
         if self.task == "ordinal":
             values["quadratic_kappa"] = quadratic_kappa(confusion[:, 0])
             if len(self.classes) > REFERABLE:
-                values["auroc_referable"] = self._referable(weights)
+                values["auroc_referable"] = self._referable(by_image)
         return values
 
-    def _one_against_one(self, weights: Array) -> Array:
-        """Hand & Till's M, [B].
-
-        With all classes weighing the same, the negatives of a class are as much of each other
-        class: its AUROC is the mean over those of the AUROC against each alone.
-        """
-        own = weights @ self.membership().astype(np.float64)
-        share = divide(np.ones_like(own), own)  # NaN for a class that was not drawn
-        return self._ranked(weights * share[:, self.y])[0]
-
     def _referable(self, weights: Array) -> Array:
-        """AUROC of the upper grades, [B]."""
+        """AUROC of the upper grades, [B]; weights: [N, B], images class by class."""
         if self._upper is None:
             tail = self.scores[:, REFERABLE:].sum(axis=1, dtype=np.float64)
-            self._upper = Outranking.of(self.y >= REFERABLE, tail)
-        return self._upper.weighted(weights)[0]
+            upper = self.y >= REFERABLE
+            self._upper = Outranking.of(upper[self._order], tail[self._order])
+        return self._upper.weighted(weights).auroc
 
     def _by_class(self, values: Array) -> Array:
         """Of values [B, L, C] those that stand for the K classes, [B, K]."""
         return values[:, :, 1] if self.task == "multi-label" else values[:, 0]
 
-    def _ranked(self, weights: Array) -> tuple[Array, Array]:
-        """Macro AUROC and average precision, [B] each."""
+    def _ranked(self, weights: Array) -> list[Won]:
+        """Each class against the rest (binary: class 1); weights: [N, B], images class by class.
+
+        But for multi-label tasks, the parts of the rest are the other classes in their order.
+        """
         if self._rankings is None:
             ranked = range(1, 2) if self.task == "binary" else range(len(self.classes))
-            member = self.membership()
-            self._rankings = [Outranking.of(member[:, k], self.scores[:, k]) for k in ranked]
-        pairs = [ranking.weighted(weights) for ranking in self._rankings]
-        auroc, average_precision = np.mean(pairs, axis=0)
-        return auroc, average_precision
+            member, scores = self.membership()[self._order], self.scores[self._order]
+            ends = [0, *np.cumsum(member.sum(axis=0)).tolist()]
+            stretches = [slice(a, b) for a, b in pairwise(ends)]
+            self._rankings = []
+            for k in ranked:
+                rest = None if self.task == "multi-label" else stretches[:k] + stretches[k + 1 :]
+                self._rankings.append(Outranking.of(member[:, k], scores[:, k], rest))
+        return [ranking.weighted(weights) for ranking in self._rankings]
+
+
+def _one_against_one(won: Sequence[Won]) -> Array:
+    """Hand & Till's M, [B]: the mean AUROC of each class against each other one alone."""
+    sizes = np.stack([w.positive for w in won])
+    shares = [
+        divide(w.pairs, w.positive * np.delete(sizes, k, axis=0)).mean(axis=0)
+        for k, w in enumerate(won)
+    ]
+    return np.asarray(np.mean(shares, axis=0))
 
 
 def _recall(confusion: Array) -> Array:

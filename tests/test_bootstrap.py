@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lib import bootstrap
-from lib.bootstrap import bootstrap_intervals, paired_bootstrap
+from lib.bootstrap import bootstrap_intervals, bootstrap_replicates, paired_bootstrap
 from lib.metrics import compute_metrics, compute_recalls
 
 
@@ -169,3 +169,17 @@ def test_pairs_tell_a_better_model_apart() -> None:
     groups = np.arange(300) // 2
     found = paired_bootstrap(y, better, worse, "binary", groups, n=200, classes=["a", "b"])
     assert found["auroc"].low > 0 and found["recall_b"].value > 0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    y, scores = simulate(np.random.default_rng(2), 60, 1.0)
+    expected = bootstrap_replicates(y, scores, "binary", n=50)
+    monkeypatch.setattr(bootstrap, "CHUNK", 60 * 7)  # the last chunk is a single resample
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found = bootstrap_replicates(y, scores, "binary", n=50)
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
