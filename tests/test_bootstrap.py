@@ -182,4 +182,4 @@ def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -
     found = bootstrap_replicates(y, scores, "binary", n=50)
     assert set(found) == set(expected)
     for name, values in expected.items():
-        np.testing.assert_array_equal(found[name], values)
+        np.testing.assert_allclose(found[name], values, rtol=1e-13)
