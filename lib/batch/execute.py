@@ -1,7 +1,8 @@
 """Executing one planned run: papermill, the rendered report, and the move into place.
 
-`python -m lib.batch.execute SPEC.json` runs in a process of its own, so that a crash, a leak or a
-thread setting stays with its run, whether it was started here or by a worker of a cluster.
+Each run has a process of its own, a fork of `lib.batch.forkserver` or `python -m lib.batch.execute
+SPEC.json`, so that a crash, a leak or a thread setting stays with its run, whether it was started
+here or by a worker of a cluster.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+from lib.batch.forkserver import DIED, ForkServer, can_fork
 from lib.identity import DATASETS, commit, short_name
 from lib.params import NOTEBOOKS, ROOT
 from lib.run import PLANNED, PLANNED_DATA
@@ -71,8 +75,32 @@ def choose_threads(slots: int) -> int:
     return int(asked) if asked.isdigit() else max(1, (os.cpu_count() or 1) // slots)
 
 
+_servers: dict[tuple[str, str], ForkServer] = {}
+_servers_lock = Lock()
+
+
+def run_process(task: Path, log: Path, environment: Mapping[str, str]) -> int:
+    """Execute a spec file in a process of its own and return its exit status; `log` is its log."""
+    if not can_fork():
+        command = [sys.executable, "-m", "lib.batch.execute", str(task)]
+        with log.open("w", encoding="utf-8") as stream:
+            done = subprocess.run(
+                command, stdout=stream, stderr=stream, env=dict(environment), check=False
+            )
+        return done.returncode
+    key = (environment["OMP_NUM_THREADS"], environment["PYTHONPATH"])
+    with _servers_lock:
+        if key not in _servers or not _servers[key].alive:
+            _servers[key] = ForkServer(environment)
+        server = _servers[key]
+    try:
+        return server.run(task, log, environment)
+    except OSError:
+        return DIED
+
+
 def execute_in_process(spec: Spec) -> Outcome:
-    """Run `python -m lib.batch.execute` on a spec; a failed run is an outcome, not an exception.
+    """Execute a spec in a process of its own; a failed run is an outcome, not an exception.
 
     The work folder is kept when a run fails or is killed: a pretraining resumes from the
     checkpoint in it.
@@ -93,9 +121,7 @@ def execute_in_process(spec: Spec) -> Outcome:
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     began = time.time()
-    with log.open("w", encoding="utf-8") as stream:
-        command = [sys.executable, "-m", "lib.batch.execute", str(task)]
-        done = subprocess.run(command, stdout=stream, stderr=stream, env=environment, check=False)
+    status = run_process(task, log, environment)
     if final_answer.exists() and not answer.exists():
         answer = final_answer
     if answer.exists():
@@ -103,8 +129,9 @@ def execute_in_process(spec: Spec) -> Outcome:
         if outcome.ok:
             answer.unlink()
         return outcome
-    last = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    reason = f"the process ended with status {done.returncode}: {last[-1] if last else 'no output'}"
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    last = [line for line in text.splitlines() if line.strip()]
+    reason = f"the process ended with status {status}: {last[-1] if last else 'no output'}"
     return Outcome(spec.name, False, time.time() - began, str(log), None, reason)
 
 
@@ -184,11 +211,10 @@ def place(spec: Spec) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def main() -> int:
-    """Execute the spec file named on the command line and leave the outcome beside it."""
+def execute_task(task: Path) -> int:
+    """Execute a spec file, leave the outcome beside it, and return the exit status."""
     from lib.files import write_json
 
-    task = Path(sys.argv[1])
     spec = Spec(**json.loads(task.read_text(encoding="utf-8")))
     outcome = execute(spec)
     folder = spec.final if outcome.ok else spec.work
@@ -197,4 +223,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(execute_task(Path(sys.argv[1])))
