@@ -89,7 +89,7 @@ class ForkServer:
 
 
 class ForkedKernel:
-    """A fork that waits to be told which kernel to be; then stands in for its `subprocess.Popen`."""
+    """A fork that waits to be told which kernel to be, then stands in for its Popen object."""
 
     stdin = stdout = stderr = None
 

@@ -50,6 +50,7 @@ class FakeProcess:
 def process(monkeypatch: pytest.MonkeyPatch) -> FakeProcess:
     fake = FakeProcess(ok=True)
     monkeypatch.setattr(module.subprocess, "run", fake)
+    monkeypatch.setattr(module, "can_fork", lambda: False)
     return fake
 
 
