@@ -12,9 +12,9 @@ from pathlib import Path
 from lib.batch.execute import Outcome
 from lib.batch.plan import PlannedRun
 
-# Seconds of a run before and after its notebook computes: starting a kernel, imports, the report.
-# In first_light, two at a time on two cores, 9 to 12 s of each probe.
-STARTUP = 10.0
+# Seconds of a run before and after its notebook computes: its fork, its kernel, the report. With
+# two other runs on two cores 3 s; where runs cannot be forks (`lib.batch.forkserver`), 9 to 12 s.
+STARTUP = 4.0
 # Seconds that a notebook computes and draws without its encoder: resampling, logistic regression,
 # maps, figures. 00 to 02 are medians of first_light, 10 of results/retinopathy; of the others, what
 # tiny data took.

@@ -97,9 +97,10 @@ def test_a_running_run_has_part_of_its_time_behind_it(
     progress.started(progress.left["a"])
     clock[0] += 480
     assert progress.remaining() == " · 2 left, about 2 min"
-    # b's 25 s stay, however late a is.
+    # b's time stays, however late a is.
     clock[0] += 480
-    assert progress.remaining() == " · 2 left, about 25 s"
+    probe = STARTUP + BESIDE["02_probe"]
+    assert progress.remaining() == f" · 2 left, about {probe:.0f} s"
 
 
 def test_a_notebook_not_yet_seen_is_judged_by_the_others() -> None:
@@ -122,8 +123,9 @@ def test_a_failure_says_where_to_look_and_teaches_nothing(tmp_path: Path) -> Non
     progress.ended(runs[0], Outcome("a", False, 1.0, "work/a/report.html", 3, "KeyError: 'x'"))
     progress.skipped(runs[1], "a")
     progress.ended(runs[2], done("c", 2.0))
+    each = STARTUP + BESIDE["01_pretrain"]
     assert said == [
-        "[1/3] FAILED a in 1 s · 2 left, about 44 s",
+        f"[1/3] FAILED a in 1 s · 2 left, about {2 * each:.0f} s",
         "      cell 3: KeyError: 'x'\n      see work/a/report.html",
         "      skipped b: it needs a",
         "[3/3] done c in 2 s",
