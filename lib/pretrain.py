@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,8 @@ class Pretraining:
 
     history: a row for each epoch; selected: the epoch kept (1 is the first); auroc_before,
     auroc: validation kNN AUROC of the untrained and of the selected encoder, auroc_error its
-    standard error; None without labels.
+    standard error; None without labels. chance: the loss of a batch in which every view is like
+    every other.
     """
 
     encoder: Encoder
@@ -42,6 +44,7 @@ class Pretraining:
     seconds: float
     images: int = field(default=0)
     auroc_error: float | None = None
+    chance: float | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -101,6 +104,7 @@ def pretrain(
         sum(row["seconds"] for row in module.history),
         len(train) * len(module.history),
         monitor.standard_error(module.auroc) if monitor is not None else None,
+        math.log(2 * len(train) / len(module.train_dataloader()) - 1),
     )
 
 

@@ -60,6 +60,20 @@ def test_learns_and_keeps_the_epoch_validation_chose(tmp_path: Path) -> None:
     assert not result.encoder.training
 
 
+def test_chance_is_the_loss_of_views_that_are_all_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lib.losses import nt_xent
+
+    monkeypatch.setattr(
+        "lib.contrastive.nt_xent",
+        lambda z1, z2, t: nt_xent(0 * z1 + 1, 0 * z2 + 1, t),
+    )
+    result = run(tmp_path, epochs=1)
+    assert result.chance is not None
+    assert result.history[0]["loss"] == pytest.approx(result.chance, rel=1e-3)
+
+
 def test_the_kept_weights_are_those_of_the_selected_epoch(tmp_path: Path) -> None:
     data = make_dataset()
     result = run(tmp_path, data, epochs=3)

@@ -7,6 +7,9 @@ import pandas as pd
 from lib.monitor import QUERIES
 from lib.pretrain import Pretraining
 
+# A loss above this share of chance has hardly left it.
+STUCK = 0.98
+
 
 def pretraining_table(result: Pretraining) -> pd.DataFrame:
     """What a pretraining came to, as one small table."""
@@ -26,7 +29,24 @@ def pretraining_table(result: Pretraining) -> pd.DataFrame:
 
 
 def say_pretraining(result: Pretraining, n_val: int) -> str:
-    """What the kNN monitor says of a pretraining. n_val: images in the split."""
+    """What the kNN monitor and the loss say of a pretraining. n_val: images in the split."""
+    return say_monitor(result, n_val) + say_stuck(result)
+
+
+def say_stuck(result: Pretraining) -> str:
+    """A warning where the loss ended near chance; empty where it did not."""
+    loss = result.history[-1]["loss"]
+    if result.chance is None or loss < STUCK * result.chance:
+        return ""
+    return (
+        f" The loss ended at {loss:.3f}, and chance, all views alike, is {result.chance:.3f}: what "
+        "the loss asks for was hardly learnt. Try a lower learning rate, more epochs or another "
+        "temperature before judging the method."
+    )
+
+
+def say_monitor(result: Pretraining, n_val: int) -> str:
+    """What the kNN monitor says of a pretraining."""
     if result.auroc is None or result.auroc_before is None:
         return "Without labels there is no monitor: the encoder of the last epoch was kept."
     n_val = min(n_val, QUERIES)  # the monitor looks at no more of a large split

@@ -75,3 +75,10 @@ def test_no_more_images_are_claimed_than_the_monitor_looked_at() -> None:
 
 def test_without_labels() -> None:
     assert "the encoder of the last epoch was kept" in say_pretraining(result(None, None), 50)
+
+
+@pytest.mark.parametrize(("chance", "stuck"), [(None, False), (3.51, True), (4.8, False)])
+def test_a_loss_that_stayed_at_chance_is_named(chance: float | None, stuck: bool) -> None:
+    text = say_pretraining(dataclasses.replace(result(0.6, 0.8), chance=chance), 100)
+    assert ("The loss ended at 3.500, and chance, all views alike, is 3.510" in text) == stuck
+    assert ("a lower learning rate" in text) == stuck
