@@ -1,10 +1,11 @@
 """Views per second: this project's augmentation beside kornia's and Pillow's, in one run.
 
 `python -m bench.augment [--size 28] [--out FILE]`. Each contender makes one view of every image
-of the same batch; the contenders take turns, so that a slow spell of the machine hits all of
-them, and medians are compared. kornia runs its own ops of the same names and settings with
-parameters of its own for each sample; Pillow runs the recipe of simclr-medical-imaging, image
-after image, on one core, as one of its loader's workers did.
+of the same batch, over and over for a turn of a quarter second; the contenders take turns, so
+that a slow spell of the machine hits all of them, and the medians of their turns are compared.
+kornia runs its own ops of the same names and settings with parameters of its own for each sample;
+Pillow runs the recipe of simclr-medical-imaging, image after image, on one core, as one of its
+loader's workers did.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from lib.augment.ops import (
     Sharpness,
 )
 
+TURN = 0.25  # seconds of work a turn, so that a rate is that of steady work
 GOALS = {"natural": 2.0, "novel": 4.0}  # times kornia, at 28 px, 2 threads
 
 
@@ -133,7 +135,7 @@ def run(size: int, batch: int, repeats: int, names: list[str]) -> list[dict[str,
     images = [Image.fromarray(np.ascontiguousarray(array)) for array in arrays]
     rows: list[dict[str, object]] = []
     for name in names:
-        seconds = take_turns(contenders(name, x, images), repeats)
+        seconds = take_turns(contenders(name, x, images), repeats, turn=TURN)
         ours = statistics.median(seconds["ours"])
         for library, times in seconds.items():
             median = statistics.median(times)

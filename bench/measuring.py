@@ -18,20 +18,28 @@ from lib.identity import commit
 
 
 def take_turns(
-    functions: Mapping[str, Callable[[], object]], repeats: int
+    functions: Mapping[str, Callable[[], object]], repeats: int, turn: float = 0.0
 ) -> dict[str, list[float]]:
-    """Seconds of each call, by name, after one call each to warm up.
+    """Seconds of a call, by name and turn, after one call each to warm up.
 
-    The functions take turns, so that a slow spell of the machine meets all of them.
+    The functions take turns, so that a slow spell of the machine meets all of them. turn: seconds
+    that a turn lasts at least, in calls one after the other, of which the mean counts (as
+    `torch.utils.benchmark`'s blocks do): rates are of steady work. With 0 a turn is one call,
+    which a short function then makes with the cache that the others left behind.
     """
     for function in functions.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
-            began = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - began)
+            calls, began = 0, time.perf_counter()
+            while True:
+                function()
+                calls += 1
+                passed = time.perf_counter() - began
+                if passed >= turn:
+                    break
+            seconds[name].append(passed / calls)
     return seconds
 
 
