@@ -22,6 +22,9 @@ Stem = Literal["small", "strided", "imagenet"]
 ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
 STEMS: tuple[str, ...] = get_args(Stem)
 CHANNELS = (1, 3)
+# Statistics of ImageNet's training images, by which torchvision's weights expect images normalised.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 # ITU-R BT.601, what Pillow's convert("L") and torchvision's rgb_to_grayscale use.
 LUMA = (0.299, 0.587, 0.114)
 

@@ -1,4 +1,4 @@
-"""Encoders out of other projects' Lightning checkpoints, read without running what they contain."""
+"""Encoders out of other projects' checkpoints, read without running what they contain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.encoder import Encoder, EncoderError, build_encoder
+from lib.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, EncoderError, build_encoder
 
 # Lightning keeps hyper-parameters in this dict with attribute access; a plain dict stands in for
 # it, so nothing of Lightning is imported or called while reading.
@@ -29,29 +29,28 @@ SHAPES: dict[tuple[tuple[int, ...], bool], str] = {
     ((2, 2, 2, 2), False): "resnet18",
     ((3, 4, 6, 3), True): "resnet50",
 }
+# A classifier of ImageNet's 1,000 classes tells torchvision's weights from other encoders.
+IMAGENET_CLASSES = 1000
 
 
-def read_lightning(path: Path, *, stem: str | None = None) -> tuple[Encoder, dict[str, Any]]:
-    """The encoder in a Lightning checkpoint, in train mode, and what the checkpoint says of itself.
+def read_checkpoint(path: Path, *, stem: str | None = None) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder in a checkpoint, in train mode, and what the checkpoint says of itself.
 
-    The file holds a dict with a `state_dict`, whose ResNet carries torchvision's names behind any
-    prefix: `convnet.` in simclr-medical-imaging's SimCLR checkpoints, `backbone.` in its finetuned
-    ones. Everything under `fc` (projection head or classifier) is left out. Architecture and
-    channels follow from the tensors, and so does the stem, except that a 3×3 convolution does not
-    tell its stride: it is `small` unless `stem` says `strided`. Images are normalised with mean 0.5
-    and std 0.5, as that project does.
+    The file is Lightning's, a dict with a `state_dict`, or a bare state dict, as torchvision's
+    weights are. Its ResNet carries torchvision's names behind any prefix: `convnet.` in
+    simclr-medical-imaging's SimCLR checkpoints, `backbone.` in its finetuned ones. Everything under
+    `fc` (projection head or classifier) is left out. Architecture and channels follow from the
+    tensors, and so does the stem, except that a 3×3 convolution does not tell its stride: it is
+    `small` unless `stem` says `strided`. Images are normalised with mean 0.5 and std 0.5, as that
+    project does; where the classifier is of 1,000 classes, as torchvision does for ImageNet.
 
     Read with `weights_only=True`; raises EncoderError when the file holds anything that would have
     to be run, is no checkpoint, or holds no ResNet-18 or ResNet-50.
     """
     checkpoint = _load(path)
-    state = checkpoint.get("state_dict")
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise EncoderError(
-            f"{path}: no `state_dict` of tensors in it (found {_names(checkpoint)});"
-            " a Lightning checkpoint is needed"
-        )
+    state = _state(path, checkpoint)
     prefix = _prefix(path, state)
+    imagenet = _is_imagenet(state, prefix)
     weights = {
         key.removeprefix(prefix): value
         for key, value in state.items()
@@ -62,17 +61,45 @@ def read_lightning(path: Path, *, stem: str | None = None) -> tuple[Encoder, dic
     found = {7: "imagenet", 3: "strided" if stem == "strided" else "small"}.get(kernel)
     if found is None:
         raise EncoderError(f"{path}: its first convolution is {kernel}×{kernel}, not 7×7 or 3×3")
-    encoder = build_encoder(_architecture(path, weights), found, channels, seed=0)
+    statistics = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} if imagenet else {}
+    encoder = build_encoder(_architecture(path, weights), found, channels, seed=0, **statistics)
     try:
         encoder.resnet.load_state_dict(weights)
     except RuntimeError as error:
         raise EncoderError(f"{path}: {_one_line(error)}") from error
     about = {
         "prefix": prefix,
+        "imagenet": imagenet,
         "epoch": checkpoint.get("epoch"),
         "parameters": dict(checkpoint.get("hyper_parameters") or {}),
     }
     return encoder, about
+
+
+def holds_imagenet(path: Path) -> bool:
+    """Whether a checkpoint is a classifier of ImageNet; raises what `read_checkpoint` does."""
+    state = _state(path, _load(path))
+    return _is_imagenet(state, _prefix(path, state))
+
+
+def _is_imagenet(state: Mapping[str, Tensor], prefix: str) -> bool:
+    classifier = state.get(f"{prefix}fc.weight")
+    return (
+        classifier is not None
+        and len(classifier) == IMAGENET_CLASSES
+        and state[f"{prefix}conv1.weight"].shape[1] == len(IMAGENET_MEAN)
+    )
+
+
+def _state(path: Path, checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """The tensors of a checkpoint: those under `state_dict`, or the file's own."""
+    state = checkpoint.get("state_dict", checkpoint)
+    if not (isinstance(state, Mapping) and all(isinstance(v, Tensor) for v in state.values())):
+        raise EncoderError(
+            f"{path}: no `state_dict` of tensors in it (found {_names(checkpoint)});"
+            " a Lightning checkpoint or a bare state dict is needed"
+        )
+    return state
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -92,7 +119,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     except Exception as error:
         raise EncoderError(f"{path}: not a readable checkpoint: {_one_line(error)}") from error
     if not isinstance(content, Mapping):
-        raise EncoderError(f"{path}: holds a {type(content).__name__}, not a Lightning checkpoint")
+        raise EncoderError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
     return content
 
 

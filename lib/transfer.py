@@ -79,7 +79,7 @@ def study_transfer(run: Run, data: DataSet, budgets: Sequence[Budget]) -> Transf
     like = shape_of(run, data)
     found = Transfer(like.architecture, notes=describe_source(run, data))
     if p.init != "scratch":
-        kind = "imagenet" if p.init == "imagenet" else "source"
+        kind = "imagenet" if run.origin.method == "imagenet" else "source"
         found.starts.append(Start(kind, run.method, run.origin.augment, p.init))
         if p.further_epochs and not trained_last_on(run):
             tell(run, "further pretraining")
@@ -90,7 +90,7 @@ def study_transfer(run: Run, data: DataSet, budgets: Sequence[Budget]) -> Transf
             found.starts.append(Start("further", *about, made))
     if p.floors or not found.starts:
         found.starts.append(Start("random", FLOOR, "", "scratch"))
-        if p.init != "imagenet" and imagenet_fits(like, found.notes):
+        if run.origin.method != "imagenet" and imagenet_fits(like, found.notes):
             found.starts.append(Start("imagenet", "imagenet", "", "imagenet"))
     for start in found.starts:
         make = encoder_maker(start, like, data, p.seed)

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.encoder import Encoder, EncoderError, build_encoder
+from lib.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, EncoderError, build_encoder
 from lib.files import replacing
-from lib.foreign import read_lightning
+from lib.foreign import read_checkpoint
 
 VERSION = 1
 FILE_NAME = "encoder.safetensors"
@@ -29,8 +29,6 @@ FILE_NAME = "encoder.safetensors"
 OF_ENCODER = ("architecture", "stem", "channels", "normalisation")
 OF_RUN = ("size", "dataset", "parameters", "commit")
 CHECKPOINTS = (".ckpt", ".pt", ".pth")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class WeightsError(EncoderError):
@@ -143,8 +141,8 @@ def load_init(
     """The encoder a run starts from, in train mode, and where it comes from, for the report.
 
     spec: `scratch`, initialised from `seed`; `imagenet`, torchvision's IMAGENET1K_V1 weights; a
-    `.safetensors` file of `save_encoder` or a run folder with one; or a Lightning checkpoint
-    (`.ckpt`, `.pt`) as in `lib.foreign`.
+    `.safetensors` file of `save_encoder` or a run folder with one; or another project's checkpoint
+    (`.ckpt`, `.pt`, `.pth`) as in `lib.foreign`, torchvision's ImageNet files among them.
 
     A file decides what its encoder looks like. `encoder`, `stem` and `channels` of None accept
     that; a value that differs from the file's raises WeightsError with both. Grey images pass
@@ -177,14 +175,15 @@ def load_init(
     elif path.suffix in CHECKPOINTS:
         if not path.is_file():
             raise WeightsError(f"init: {path}: no such file")
-        loaded, about = read_lightning(path, stem=stem)
-        text = f"Lightning checkpoint of another project ({path})"
+        loaded, about = read_checkpoint(path, stem=stem)
+        whose = "ImageNet weights" if about["imagenet"] else "checkpoint of another project"
+        text = f"{whose} ({path})"
         provenance = {"init": "checkpoint", "text": text, "file": str(path), **about}
     else:
         found = "a file of another kind" if path.exists() else "no such file or folder"
         raise WeightsError(
             f"init: {spec}: {found}; give scratch, imagenet, a run folder, a .safetensors file"
-            f" or a Lightning checkpoint ({', '.join(CHECKPOINTS)})"
+            f" or a checkpoint ({', '.join(CHECKPOINTS)})"
         )
     asked = {"encoder": encoder, "stem": stem, "channels": channels}
     held = {"encoder": loaded.architecture, "stem": loaded.stem, "channels": loaded.channels}
@@ -251,6 +250,7 @@ def _imagenet_state(encoder: str) -> dict[str, Tensor]:
     except Exception as error:
         raise WeightsError(
             f"init: imagenet: {name} could not be loaded ({' '.join(str(error).split())[:120]});"
-            f" without a network, put it in {folder}; if it is there, it is damaged"
+            f" without a network, put it in {folder} or give its path as init; if it is there,"
+            " it is damaged"
         ) from error
     return state

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lib import weights
-from lib.encoder import Encoder, EncoderError, build_encoder
+from lib.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, EncoderError, build_encoder
+from lib.run import describe_origin
 from lib.weights import WeightsError, load_encoder, load_init, read_header, save_encoder
 
 HEADER = {
@@ -360,6 +362,36 @@ def test_a_lightning_checkpoint_gives_the_same_features(
         load_init(path, "resnet18", "small", None, seed=0)
 
 
+def imagenet_file(folder: Path) -> tuple[Path, torch.nn.Module]:
+    """A file as torchvision distributes them, of a randomly initialised ResNet-18."""
+    torch.manual_seed(3)
+    resnet = torchvision.models.resnet18()
+    torch.save(resnet.state_dict(), folder / "resnet18-f37072fd.pth")
+    return folder / "resnet18-f37072fd.pth", resnet.eval()
+
+
+def test_a_file_of_torchvisions_weights_is_an_imagenet_encoder(tmp_path: Path) -> None:
+    path, resnet = imagenet_file(tmp_path)
+    encoder, provenance = load_init(path, None, None, None, seed=0)
+    x = torch.rand(2, 3, 64, 64)
+    resnet.fc = torch.nn.Identity()
+    normalised = torchvision.transforms.functional.normalize(x, IMAGENET_MEAN, IMAGENET_STD)
+    torch.testing.assert_close(encoder.eval()(x), resnet(normalised))
+    assert encoder.stem == "imagenet"
+    assert provenance["text"].startswith("ImageNet weights")
+    origin = describe_origin(str(path))
+    assert (origin.method, origin.trail) == ("imagenet", ())
+    assert origin.identity not in ("imagenet", "")
+
+
+def test_a_bare_state_dict_with_another_classifier_is_not_imagenets(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "x.pth")
+    encoder, provenance = load_init(tmp_path / "x.pth", None, None, None, seed=0)
+    assert encoder.mean.flatten().tolist() == [0.5, 0.5, 0.5]
+    assert provenance["text"].startswith("checkpoint of another project")
+    assert describe_origin(str(tmp_path / "x.pth")).trail == ("unknown",)
+
+
 @pytest.mark.parametrize("prefix", ["backbone.", "model.convnet.", ""])
 def test_other_prefixes_and_attribute_dicts_load(prefix: str, tmp_path: Path) -> None:
     from lightning_fabric.utilities.data import AttributeDict
@@ -383,8 +415,6 @@ def test_a_checkpoint_with_a_small_convolution_takes_the_stride_asked_for(tmp_pa
 
 
 def test_checkpoints_without_an_encoder_of_ours_are_refused(tmp_path: Path) -> None:
-    import torchvision
-
     deeper = torchvision.models.resnet34(weights=None).state_dict()
     small = contrastive().state_dict()
     two = {f"{p}{k}": v for p in ("query.", "key.") for k, v in small.items()}
@@ -394,7 +424,7 @@ def test_checkpoints_without_an_encoder_of_ours_are_refused(tmp_path: Path) -> N
         ({"state_dict": two}, "under query., key."),
         ({"state_dict": lacking}, "layer4.1.bn2.weight"),
         ({"state_dict": {"model.weight": torch.zeros(2)}}, "found model.weight"),
-        (small, "no `state_dict`"),
+        ({**small, "epoch": 3}, "no `state_dict`"),
         ([1, 2], "holds a list"),
     ]
     for content, named in contents:

@@ -142,8 +142,8 @@ def plan_run(
     results: Path,
 ) -> PlannedRun:
     """One run; ParameterError when its data or its encoder cannot be had."""
+    from lib.encoder import EncoderError
     from lib.run import describe_origin, find_encoder
-    from lib.weights import WeightsError
 
     if upstream is not None and upstream.notebook not in ENCODER_NOTEBOOKS:
         made = f"{upstream.experiment} runs {upstream.notebook}, which makes no encoder"
@@ -164,7 +164,7 @@ def plan_run(
         found = find_encoder(params["init"], results)
         try:
             origin = describe_origin(found)
-        except WeightsError as error:
+        except EncoderError as error:
             raise ParameterError(f"init: {error}") from None
         params = {**params, "init": found}
     reason = REFUSED.get((experiment.notebook, info.task))
