@@ -1,0 +1,228 @@
+"""Every image of a data set read once, in parallel: what is known of each, and what cannot be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lib.data.base import SPLITS, DataError, Task
+from lib.data.cache import cache_folder, data_folder, file_hashes
+from lib.data.decode import bit_depth, centre_square, decode_image, resample, to_uint8
+from lib.data.describe import IMAGE_FILES, check_dataset
+from lib.data.load import load_dataset
+from lib.describe.pictures import Picture, picture_from_array, picture_from_file
+
+TASK_ROWS = 16  # images a worker takes at a time
+READ_SIZE = 28  # pixels at which sets that come in several sizes are read unless told otherwise
+
+
+@dataclass(frozen=True)
+class Look:
+    """A data set of N images, seen once.
+
+    name: as `dataset` takes it. ids: what each image is called; splits: "" where none is given.
+    labels: the classes of each image (none, one or several), or None without labels; groups: or
+    None. pictures: None where one cannot be read; failures: row → why. fetch: the image of a row
+    at a size, uint8 [size, size, C]; data: the bytes of its file, where images are files. notes:
+    what reading the table said.
+    """
+
+    name: str
+    title: str
+    where: str
+    task: Task
+    classes: tuple[str, ...]
+    ids: list[str]
+    splits: list[str]
+    labels: list[tuple[str, ...]] | None
+    groups: list[str] | None
+    pictures: list[Picture | None]
+    failures: Mapping[int, str]
+    fetch: Callable[[int, int], npt.NDArray[np.uint8]]
+    notes: tuple[str, ...] = ()
+    data: Callable[[int], bytes] | None = None
+
+    @property
+    def files(self) -> bool:
+        """Whether the images are files of their own, which can be read at any size."""
+        return self.name.partition(":")[0] in IMAGE_FILES and ":" in self.name
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def look_at(
+    name: str,
+    size: int | None = None,
+    data_root: str | Path | None = None,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Look:
+    """Read all images of a data set named as `dataset` takes it.
+
+    size: of the MedMNIST file or the phantom, in pixels; image files are read as they are.
+    Raises DataError, in one line, for what `load_dataset` would refuse, but for unreadable images:
+    these are listed.
+    """
+    mistakes = check_dataset(name, size or READ_SIZE, data_root, max_unreadable=1.0)
+    if mistakes:
+        raise DataError(mistakes[0])
+    kind, colon, _ = name.partition(":")
+    if colon and kind in IMAGE_FILES:
+        return _look_at_files(name, workers, progress)
+    return _look_at_arrays(name, size, data_root, workers, progress)
+
+
+def _look_at_files(name: str, workers: int | None, progress: bool) -> Look:
+    from lib.data.own import encode_labels, read_own_table
+
+    table = read_own_table(name)
+    _, classes, task = encode_labels(table)
+    several = task == "multi-label"
+    labels = None
+    if table.labels is not None:
+        parts = [text.split("|") if several else [text] for text in table.labels]
+        labels = [tuple(p.strip() for p in row if p.strip()) for row in parts]
+
+    def data(row: int) -> bytes:
+        path = table.paths[row]
+        if path is None:
+            raise FileNotFoundError("file not found")
+        return path.read_bytes()
+
+    def fetch(row: int, size: int) -> npt.NDArray[np.uint8]:
+        decoded = decode_image(data(row), size)
+        deep = decoded.pixels.dtype == np.uint16  # shown on its own scale
+        return to_uint8(decoded.pixels, bit_depth(decoded.peak)) if deep else decoded.pixels
+
+    pictures, failures = _read_all(
+        len(table.names), lambda row: picture_from_file(data(row)), table.title, workers, progress
+    )
+    splits = table.splits or [""] * len(table.names)
+    return Look(
+        name, table.title, table.where, task, classes, table.names, splits, labels,
+        table.groups, pictures, failures, fetch, table.notes, data,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """Finished arrays: per split images [N, H, W(, C)], y, ids and groups."""
+
+    title: str
+    where: str
+    task: Task
+    classes: tuple[str, ...]
+    images: Mapping[str, Any]
+    y: Mapping[str, Any]
+    ids: Mapping[str, npt.NDArray[np.str_]]
+    groups: Mapping[str, npt.NDArray[np.str_] | None]
+    notes: tuple[str, ...]
+
+
+def _look_at_arrays(
+    name: str, size: int | None, data_root: str | Path | None, workers: int | None, progress: bool
+) -> Look:
+    found = _npz(name, data_root) if name.startswith("npz:") else _loaded(name, size, data_root)
+    present = [s for s in SPLITS if s in found.images]
+    lengths = [len(found.images[s]) for s in present]
+    starts = np.cumsum([0, *lengths])
+
+    def image(row: int) -> npt.NDArray[np.uint8]:
+        part = int(np.searchsorted(starts, row, side="right")) - 1
+        pixels = np.asarray(found.images[present[part]][row - starts[part]])
+        return pixels[..., None] if pixels.ndim == 2 else pixels
+
+    def fetch(row: int, size: int) -> npt.NDArray[np.uint8]:
+        return np.asarray(resample(centre_square(image(row)[None]), size)[0], np.uint8)
+
+    pictures, failures = _read_all(
+        int(starts[-1]), lambda row: picture_from_array(image(row)), found.title, workers, progress
+    )
+    labels = None
+    if found.classes and found.y[present[0]] is not None:
+        rows = [row for s in present for row in found.y[s]]
+        if found.task == "multi-label":
+            labels = [tuple(found.classes[k] for k in np.flatnonzero(row)) for row in rows]
+        else:
+            labels = [(found.classes[int(row)],) for row in rows]
+    grouped = all(found.groups[s] is not None for s in present)
+    groups = [str(g) for s in present for g in found.groups[s]] if grouped else None  # type: ignore[union-attr]
+    return Look(
+        name, found.title, found.where, found.task, found.classes,
+        [str(i) for s in present for i in found.ids[s]],
+        [s for s, n in zip(present, lengths, strict=True) for _ in range(n)],
+        labels, groups, pictures, failures, fetch, found.notes,
+    )  # fmt: skip
+
+
+def _npz(name: str, data_root: str | Path | None) -> _Arrays:
+    """The file's own splits: a missing val is not carved from train here."""
+    from lib.data.archive import Source, read_images
+    from lib.data.npz import read_table
+
+    path = Path(name.partition(":")[2]).expanduser()
+    table, cache = read_table(path), cache_folder(data_root)
+    source = Source(path, file_hashes([path], cache)[0], cache)
+    images = {s: read_images(source, f"{s}_images", table.side) for s in table.present}
+    return _Arrays(
+        path.name, str(path), table.task, table.classes, images, table.y, table.ids,
+        table.groups, table.notes,
+    )  # fmt: skip
+
+
+def _loaded(name: str, size: int | None, data_root: str | Path | None) -> _Arrays:
+    data = load_dataset(name, size or READ_SIZE, data_root)
+    parts = data.splits.items()
+    where = data.source or "drawn by this project"
+    return _Arrays(
+        data.title,
+        where if data.synthetic else f"{where}, in {data_folder(data_root)}",
+        data.task,
+        data.classes,
+        {s: p.images for s, p in parts},
+        {s: p.y for s, p in parts},
+        {s: p.ids for s, p in parts},
+        {s: p.groups for s, p in parts},
+        data.notes,
+    )
+
+
+def _read_all(
+    n: int, read: Callable[[int], Picture], label: str, workers: int | None, progress: bool
+) -> tuple[list[Picture | None], dict[int, str]]:
+    """All pictures, and why some are none; a bar that leaves nothing behind."""
+    from tqdm import tqdm
+
+    pictures: list[Picture | None] = [None] * n
+    failures: dict[int, str] = {}
+
+    def work(rows: Sequence[int]) -> int:
+        for row in rows:
+            try:
+                pictures[row] = read(row)
+            except MemoryError:
+                raise
+            except Exception as error:  # decoders raise anything on a damaged file; it is listed
+                failures[row] = " ".join(str(error).split()) or type(error).__name__
+        return len(rows)
+
+    bar = tqdm(total=n, desc=f"Looking at {label}", unit="image", disable=not progress, leave=False)
+    with bar, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        tasks = [range(i, min(i + TASK_ROWS, n)) for i in range(0, n, TASK_ROWS)]
+        futures = [pool.submit(work, rows) for rows in tasks]
+        try:
+            for future in as_completed(futures):
+                bar.update(future.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return pictures, dict(sorted(failures.items()))

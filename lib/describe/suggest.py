@@ -1,0 +1,148 @@
+"""A params file for a data set that was looked at: ten lines, by rules that each line names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.data.describe import MIN_SIZE
+from lib.describe.look import Look
+from lib.describe.pictures import whole_picture
+
+SIZES = (64, 28)  # pixels: what two cores can afford; 224 is for a GPU
+LARGE_STEM = 64  # pixels from which ImageNet's stem loses nothing
+BUDGETS = (25, 50, 100, 250, 1000)
+SHARE = 0.7  # of the images that are trained on, where the split is yet to be made
+SMALL = 1000  # images up to which folds tell more than one split
+PASSES = 50_000  # image passes of a pretraining: minutes on two cores
+EPOCHS = (2, 100)
+LOOKED_AT = 24  # photographs that are searched for the disc of a fundus camera
+FUNDUS = 0.75  # share of them that must have one
+MOST_UNREADABLE = 0.2  # share above which the files are to be mended, not tolerated
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What to run first. text: a params file of at most ten lines; reasons: why, line by line."""
+
+    text: str
+    reasons: tuple[str, ...]
+
+
+def suggest(look: Look, size: int | None = None) -> Suggestion:
+    """Parameters for a first study of these images.
+
+    size: in pixels, where the user has decided. Without labels there is nothing to probe: the
+    study pretrains only.
+    """
+    defaults, reasons = choose_defaults(look, size)
+    augment, why = choose_augment(look, defaults)
+    reasons.append(why)
+    repeats, n = "seed: [0, 1, 2]", trained_on(look)
+    if not any(look.splits) and len(readable(look)) < SMALL and look.labels is not None:
+        defaults["folds"] = 5
+        repeats = "fold: [0, 1, 2, 3, 4]"
+        reasons.append(f"folds: fewer than {SMALL:,} images, so each is tested once, in five folds")
+        n = round(len(readable(look)) * 0.7)
+    epochs = int(np.clip(round(PASSES / max(n, 1)), *EPOCHS))
+    reasons.append(f"epochs: about {PASSES:,} image passes over {n:,} training images")
+    study = re.sub(r"[^A-Za-z0-9]+", "-", look.title).strip("-").lower() or "mine"
+    lines = [
+        f"study: {study}",
+        "question: Is pretraining worth it on these images, and with how many labels?",
+        f"defaults: {{{', '.join(f'{k}: {plain(v)}' for k, v in defaults.items())}}}",
+        "experiments:",
+        "  data: {notebook: 00_data, set: {augment: %s}}" % augment,
+        "  pretrain: {notebook: 01_pretrain, set: {augment: %s, epochs: %d}, matrix: {%s}}"
+        % (augment, epochs, repeats),
+    ]
+    if look.labels is not None:
+        budgets = choose_budgets(look, n)
+        reasons.append(f"labels: budgets within {n:,} training images, and all of them")
+        labels = "init: pretrain, labels: [%s]" % ", ".join(map(str, [*budgets, "all"]))
+        lines += [
+            f"  probe: {{notebook: 02_probe, set: {{{labels}}}}}",
+            f"  finetune: {{notebook: 03_finetune, set: {{{labels}}}}}",
+            "  report: {notebook: 09_report}",
+        ]
+    return Suggestion("\n".join(lines) + "\n", tuple(reasons))
+
+
+def plain(value: object) -> str:
+    """A value as YAML writes it inside braces, quoted where it must be."""
+    text = str(value)
+    simple = re.fullmatch(r"[\w./~-]+(:[\w./~-]+)?", text)
+    return text if simple else json.dumps(text, ensure_ascii=False)
+
+
+def choose_defaults(look: Look, size: int | None) -> tuple[dict[str, object], list[str]]:
+    """data set, size, stem, preprocessing, and how many unreadable images are put up with."""
+    pictures = [p for p in look.pictures if p is not None]
+    middle = float(np.median([min(p.height, p.width) for p in pictures]))
+    chosen, why = size, "as asked"
+    if chosen is None:
+        chosen = next((s for s in SIZES if s <= middle), max(MIN_SIZE, int(middle)))
+        why = f"the shorter side is {middle:,.0f} px in the median"
+        why += "; on a GPU take 224" if middle >= 224 and look.files else ""
+    stem = "imagenet" if chosen >= LARGE_STEM else "strided"
+    reasons = [f"size: {why}", f"stem: {stem} suits {chosen} px"]
+    defaults: dict[str, object] = {"dataset": look.name, "size": chosen, "stem": stem}
+    if looks_like_fundus(look):
+        defaults["preprocess"] = "fundus"
+        reasons.append("preprocess: the photographs show the lit disc of a fundus camera")
+    share = len(look.failures) / len(look)
+    if 0.01 < share <= MOST_UNREADABLE:
+        defaults["max_unreadable"] = round(share + 0.005, 2)
+        reasons.append(f"max_unreadable: {share:.1%} cannot be read")
+    return defaults, reasons
+
+
+def choose_augment(look: Look, defaults: dict[str, object]) -> tuple[str, str]:
+    """The sequence for these images, and why."""
+    if defaults.get("preprocess") == "fundus":
+        return "fundus", "augment: fundus, for photographs of the retina"
+    if any(p.coloured for p in look.pictures if p is not None):
+        return "novel", "augment: novel, for colour; microscopy where there is no up and down"
+    return "greyscale", "augment: greyscale, since no image is coloured"
+
+
+def looks_like_fundus(look: Look) -> bool:
+    """Whether most of a few photographs, evenly taken, show a lit disc on black."""
+    from lib.data.disc import DARK, find_disc, lit_pixels
+
+    rows = [r for r in readable(look) if look.pictures[r].coloured]  # type: ignore[union-attr]
+    if look.data is None or len(rows) < 2:
+        return False
+    chosen = rows[:: max(1, len(rows) // LOOKED_AT)][:LOOKED_AT]
+    discs = 0
+    for row in chosen:
+        image = whole_picture(look.data(row))
+        if image.max() <= DARK:
+            continue
+        # A dermatoscope's vignette is round too, but its picture reaches into the corners.
+        dark = 1 - float(lit_pixels(image, 0.15).mean())
+        discs += find_disc(image) is not None and dark > 0.1
+    return discs >= FUNDUS * len(chosen)
+
+
+def choose_budgets(look: Look, n: int) -> list[int]:
+    """Up to three label budgets below n training images, each at least two images a class."""
+    fitting = [b for b in BUDGETS if 2 * len(look.classes) <= b <= 0.6 * n]
+    return fitting[-3:]
+
+
+def readable(look: Look) -> list[int]:
+    """Rows of the images that could be read."""
+    return [row for row, picture in enumerate(look.pictures) if picture is not None]
+
+
+def trained_on(look: Look) -> int:
+    """Images in train, as given, or as a split will have it."""
+    n = Counter(look.splits[row] for row in readable(look))
+    if not any(look.splits):
+        return round(SHARE * sum(n.values()))
+    return n["train"] if n["val"] else round(n["train"] * 7 / 8)
