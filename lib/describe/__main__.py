@@ -22,7 +22,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="also write a few images of each class as a PNG")  # fmt: skip
     add("--write-params", type=Path, metavar="FILE", help="save the suggested params file")
     add("--size", type=int, metavar="PIXELS",
-        help="image side to suggest, and of the MedMNIST file to read (default: by the images)")  # fmt: skip
+        help="image side to suggest, and of MedMNIST's file (default: by the images)")  # fmt: skip
     add("--data-root", metavar="DIR", help="folder of MedMNIST's files (default: MEDMNIST_ROOT)")
     add("--workers", type=int, metavar="N", help="threads that decode (default: one a core)")
     options = parser.parse_args(arguments)

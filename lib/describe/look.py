@@ -1,4 +1,4 @@
-"""Every image of a data set read once, in parallel: what is known of each, and what cannot be read."""
+"""Every image of a data set read once, in parallel: what each is, and which cannot be read."""
 
 from __future__ import annotations
 

@@ -56,14 +56,14 @@ def suggest(look: Look, size: int | None = None) -> Suggestion:
         "question: Is pretraining worth it on these images, and with how many labels?",
         f"defaults: {{{', '.join(f'{k}: {plain(v)}' for k, v in defaults.items())}}}",
         "experiments:",
-        "  data: {notebook: 00_data, set: {augment: %s}}" % augment,
-        "  pretrain: {notebook: 01_pretrain, set: {augment: %s, epochs: %d}, matrix: {%s}}"
-        % (augment, epochs, repeats),
+        f"  data: {{notebook: 00_data, set: {{augment: {augment}}}}}",
+        f"  pretrain: {{notebook: 01_pretrain, set: {{augment: {augment}, epochs: {epochs}}}, "
+        f"matrix: {{{repeats}}}}}",
     ]
     if look.labels is not None:
         budgets = choose_budgets(look, n)
         reasons.append(f"labels: budgets within {n:,} training images, and all of them")
-        labels = "init: pretrain, labels: [%s]" % ", ".join(map(str, [*budgets, "all"]))
+        labels = f"init: pretrain, labels: [{', '.join(map(str, [*budgets, 'all']))}]"
         lines += [
             f"  probe: {{notebook: 02_probe, set: {{{labels}}}}}",
             f"  finetune: {{notebook: 03_finetune, set: {{{labels}}}}}",
