@@ -10,12 +10,12 @@ from lib.findings.names import METRIC_NAMES, name_labels, name_source
 from lib.published import name_dataset
 from lib.worth import Outcome, Worth
 
-# What a budget's outcome is called, in this order.
-SAID: dict[Outcome, str] = {
-    "worth it": "is worth it with {}",
-    "not worth it": "is not worth it with {}, where it costs",
-    "no clear difference": "makes no clear difference with {}",
-    "not tested": "cannot be judged with {}",
+# What is said of the budgets with an outcome, in this order, and the word before the last budget.
+SAID: dict[Outcome, tuple[str, str]] = {
+    "worth it": ("is worth it with {}", "and"),
+    "not worth it": ("is not worth it with {}, where it costs", "and"),
+    "no clear difference": ("makes no clear difference with {}", "or"),
+    "not tested": ("cannot be judged with {}", "or"),
 }
 NOTHING = (
     "The study compares no pretraining with its absence on the same images, so it cannot say "
@@ -34,12 +34,13 @@ def answers(found: Sequence[Worth]) -> list[str]:
 
 
 def answer(worth: Worth) -> str:
-    """`On cells (28 px), pretraining is worth it with 50 and 100 labels, and makes no clear …`"""
+    """`On cells (28 px), pretraining (SimCLR, novel) is worth it with 50 and 100 labels, and …`"""
     synthetic = "Synthetic data: on" if worth.dataset in EMBEDDED else "On"
-    where = f"{synthetic} {name_dataset(worth.dataset)} ({worth.size} px), pretraining"
+    where = f"{synthetic} {name_dataset(worth.dataset)} ({worth.size} px), pretraining "
+    where += f"({name_source(worth.method, worth.augment)})"
     parts = [
-        wording.format(budgets(labels))
-        for outcome, wording in SAID.items()
+        wording.format(budgets(labels, last))
+        for outcome, (wording, last) in SAID.items()
         if (labels := worth.at(outcome))
     ]
     text = f"{where} {parts[0]}" + "".join(f", and {part}" for part in parts[1:])
@@ -50,12 +51,12 @@ def answer(worth: Worth) -> str:
     return f"{text}."
 
 
-def budgets(labels: Sequence[str]) -> str:
-    """`50, 100 and all labels`."""
+def budgets(labels: Sequence[str], last: str = "and") -> str:
+    """`50, 100 and all labels`. last: the word before the last of several."""
     words = [name_labels(w) for w in labels]
     if all(word.endswith(" labels") for word in words):
         words = [*(word.removesuffix(" labels") for word in words[:-1]), words[-1]]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else words[0]
 
 
 def numbers(worth: Worth) -> str:
@@ -68,7 +69,7 @@ def numbers(worth: Worth) -> str:
         )
     else:
         what = f"logistic regression on frozen features of {name}, less that of an untrained "
-        what += f"{worth.encoder} (training from scratch was not tried)"
+        what += f"{worth.encoder} (it was not finetuned in this study)"
     differences = "; ".join(
         f"{name_labels(str(cell.labels))} {with_interval(cell)}"
         for cell in worth.cells.itertuples()
@@ -77,7 +78,6 @@ def numbers(worth: Worth) -> str:
     if not worth.cells["p"].notna().any():
         return text
     unit, n = worth.cells["unit"].iloc[0], int(worth.cells["pairs"].max())
-    return (
-        f"{text} Intervals of {worth.level:.0%} over {n} {unit}s; clear is what stays so when "
-        f"corrected for {len(worth.cells)} comparison(s) by Holm."
-    )
+    text += f" Intervals of {worth.level:.0%} over {n} {unit}s"
+    m = int(worth.cells["p"].notna().sum())
+    return f"{text}; clear is what stays so when corrected by Holm for {m} comparisons." if m > 1 else f"{text}."

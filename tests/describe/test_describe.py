@@ -1,0 +1,220 @@
+"""python -m lib.describe on folders with everything wrong that can be."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.batch.study import read_study
+from lib.data import load_dataset
+from lib.data.phantom import draw_cells
+from lib.describe.__main__ import main
+from lib.describe.alike import find_alike
+from lib.describe.facts import gather
+from lib.describe.look import Look, look_at
+from lib.describe.pictures import picture_from_file
+from lib.describe.recognise import recognise
+from lib.describe.suggest import suggest
+from lib.describe.text import WIDTH
+from tests.photographs import write_photographs
+from tests.tiny import write_npz
+
+
+@pytest.fixture(autouse=True)
+def private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("CONTRASTIVE_CACHE", str(tmp_path / "cache"))
+
+
+def write_folder(folder: Path, n: int = 40, split: bool = False) -> Path:
+    """n cells of two kinds, as PNG; with a split three quarters are train."""
+    images = draw_cells(np.arange(n) % 2 * 3, 48, seed=9, stream=1)
+    for i, image in enumerate(images):
+        part = Path(("train", "test")[i % 8 in (3, 6)] if split else ".")
+        file = folder / part / ("round", "lobed")[i % 2] / f"{i:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+    return folder
+
+
+def spoil(folder: Path) -> None:
+    """Everything at once: see the assertions of the test below."""
+    train, test = folder / "train", folder / "test"
+    (test / "lobed" / "copy.png").write_bytes((train / "lobed" / "01.png").read_bytes())
+    (test / "round" / "liar.png").write_bytes((train / "lobed" / "05.png").read_bytes())
+    again = np.asarray(Image.open(train / "round" / "02.png"))
+    Image.fromarray(again).save(test / "round" / "again.jpg", quality=70)
+    (train / "round" / "cut.png").write_bytes((train / "round" / "00.png").read_bytes()[:300])
+    (train / "round" / "text.jpg").write_text("no image")
+    Image.new("RGB", (30, 20)).save(train / "lobed" / "black.png")
+    Image.new("L", (30, 20), 77).save(train / "lobed" / "flat.png")
+    deep = np.arange(48 * 48, dtype=np.uint16).reshape(48, 48)
+    cv2.imwrite(str(train / "lobed" / "deep.png"), deep)
+
+
+def test_everything_wrong_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spoil(write_folder(tmp_path / "mine", split=True))
+    files = ["--html", "a.html", "--contact-sheet", "a.png", "--write-params", "a.yaml"]
+    assert main(["mine", *files]) == 0
+    text = capsys.readouterr().out
+    flat = " ".join(text.replace("!", " ").split())
+    assert "46: 33 train, 13 test" in flat
+    assert "2 of 48 images cannot be read: train/round/cut.png (" in flat
+    assert "text.jpg: not an image, or of an unknown format" in flat
+    assert "Leak: 3 of 13 test images have a copy or near-duplicate in train" in flat
+    assert "Different labels in 1 set of identical images: test/round/liar.png (round)" in flat
+    assert "One value throughout in 2 images, 1 of them black: train/lobed/black.png" in flat
+    assert "45 8 bit, 1 12 bit" in flat
+    assert "43 colour, 2 grey, 1 grey, stored as colour" in flat
+    assert "most often 48 × 48 (96%)" in flat
+    assert re.search(r"round\s+15\s+7\s+47\.8%", text), text
+    assert max(map(len, text.splitlines())) <= WIDTH
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert page.count("<img") >= 16
+    assert "test/round/liar.png (round, test) · train/lobed/05.png (lobed, train)" in page or (
+        "train/lobed/05.png (lobed, train) · test/round/liar.png (round, test)" in page
+    )
+    assert not re.search(r"(src|href)='(?!data:)", page)
+    sheet = np.asarray(Image.open(tmp_path / "a.png"))
+    assert sheet.shape == (4 + 2 * (16 + 96 + 4), 4 + 8 * 100, 3)
+    study = read_study(tmp_path / "a.yaml")  # refuses what would not run
+    assert [e.notebook[:2] for e in study.experiments] == ["00", "01", "02", "03", "09"]
+    assert len((tmp_path / "a.yaml").read_text().splitlines()) <= 10
+    assert study.experiments[0].set["max_unreadable"] == pytest.approx(0.05)
+
+
+def test_a_good_folder_has_nothing_to_mend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(write_folder(tmp_path / "mine"))]) == 0
+    text = capsys.readouterr().out
+    assert "Nothing to mend was found." in text
+    assert "folds: 5" in text
+    assert "matrix: {fold: [0, 1, 2, 3, 4]}" in text
+
+
+def test_counts_are_those_that_a_study_loads(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "tiny.npz", "multi-label")
+    look = look_at(f"npz:{path}", progress=False)
+    counts = gather(look, find_alike(look.pictures)).counts
+    data = load_dataset(f"npz:{path}", 28)
+    for split, part in data.splits.items():
+        assert part.y is not None
+        assert counts.loc[list(data.classes), split].tolist() == part.y.sum(axis=0).tolist()
+        assert look.splits.count(split) == len(part)
+
+
+def test_groups_that_a_split_tears_apart(tmp_path: Path) -> None:
+    write_folder(tmp_path / "images")
+    rows = [["image", "label", "group", "split"]]
+    for file in sorted(tmp_path.glob("images/*/*.png")):
+        i = int(file.stem)
+        group = f"p{min(i // 2, 15)}"  # p15 is everyone from 30 on
+        rows.append(
+            [str(file.relative_to(tmp_path)), file.parent.name, group, "train" if i < 34 else "test"]
+        )
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    look = look_at(recognise(str(tmp_path)), progress=False)
+    facts = gather(look, find_alike(look.pictures))
+    assert look.name == f"csv:{tmp_path / 'labels.csv'}"
+    assert facts.about["groups"] == "16, images in each: 2 to 10 (median 2)"
+    assert any("Leak: 1 of 16 groups are in more than one split: p15." in w for w in facts.warnings)
+    assert facts.leaks == {}
+
+
+def test_fundus_photographs_are_recognised(tmp_path: Path) -> None:
+    look = look_at(write_photographs(tmp_path / "eyes"), progress=False)
+    facts = gather(look, find_alike(look.pictures))
+    suggestion = suggest(look)
+    assert look.task == "ordinal"
+    assert "preprocess: fundus" in suggestion.text
+    assert "augment: fundus" in suggestion.text
+    assert any("One value throughout in 1 image, 1 of them black" in w for w in facts.warnings)
+    assert "preprocess" not in suggest(look_at("phantom", 16, progress=False)).text
+
+
+def unlabelled(tmp_path: Path) -> Look:
+    folder = write_folder(tmp_path / "mine")
+    for file in folder.rglob("*.png"):
+        file.rename(folder / file.name)
+    for sub in ("round", "lobed"):
+        (folder / sub).rmdir()
+    return look_at(f"folder:{folder}", progress=False)
+
+
+def test_without_labels_the_study_only_pretrains(tmp_path: Path) -> None:
+    look = unlabelled(tmp_path)
+    text = suggest(look).text
+    assert "01_pretrain" in text and "02_probe" not in text and "folds" not in text
+    assert gather(look, find_alike(look.pictures)).counts.loc["without labels", "all"] == 40
+
+
+def test_sides_are_as_shown_and_deep_colour_is_counted(tmp_path: Path) -> None:
+    turned = Image.new("RGB", (40, 20), (200, 30, 30))
+    exif = turned.getexif()
+    exif[274] = 6  # the camera was held upright
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    picture = picture_from_file((tmp_path / "turned.jpg").read_bytes())
+    assert (picture.width, picture.height, picture.channels) == (20, 40, 3)
+    deep = np.zeros((12, 10, 3), np.uint16)
+    deep[2:5, 2:5, 0] = 40_000
+    cv2.imwrite(str(tmp_path / "deep.tif"), deep)
+    picture = picture_from_file((tmp_path / "deep.tif").read_bytes())
+    assert (picture.width, picture.height, picture.channels, picture.bits) == (10, 12, 3, 16)
+    assert picture.coloured
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere/at/all"], "no such folder or file"),
+        (["bloodmnst"], "did you mean bloodmnist"),
+        (["notes.txt"], "neither a folder nor a .csv or .npz file"),
+        (["empty"], "no images in it"),
+        (["csv:notes.txt"], "holds no rows"),
+        (["one"], "only one class (a)"),
+        (["bad"], "no image can be read"),
+        (["two"], "several tables of images (a.csv, b.csv)"),
+        (["folder:mine", "--html", "mine/round/00.png/a.html"], "00.png"),
+    ],
+)
+def test_nonsense_is_refused_with_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "empty").mkdir()
+    for name in ("bad/a/1.png", "bad/b/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("no image")
+    write_folder(tmp_path / "mine", 4)
+    write_folder(tmp_path / "one", 2)
+    (tmp_path / "one" / "round").rename(tmp_path / "one" / "a")
+    (tmp_path / "one" / "lobed" / "01.png").unlink()
+    (tmp_path / "one" / "lobed").rmdir()
+    (tmp_path / "two").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "two" / f"{name}.csv").write_text("image,label\nx,y\n")
+    assert main(arguments) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("lib.describe: ")
+    assert message in line
+
+
+def test_a_size_out_of_range_is_refused() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["phantom", "--size", "3"])
