@@ -55,11 +55,14 @@ def weigh(table: pd.DataFrame, metric: str = "auroc", level: float = 0.95) -> li
     untrained = rows[(rows["method"] == "random") & (rows["protocol"] == "probe")]
     tuned = compare(own[own["protocol"] == "finetune"], cross_entropy(rows), ["size"], level)
     frozen = compare(own[own["protocol"] == "probe"], untrained, ["size"], level)
-    found: dict[tuple[Any, ...], Worth] = {}
+    found: dict[Any, Worth] = {}
     for whole, cells in ((True, tuned), (False, frozen)):
         for place, group in cells.groupby(PLACE, sort=False):
             if place not in found:
-                found[place] = Worth(*place, whole, metric, level, judged(group, level))
+                named: Any = dict(zip(PLACE, place, strict=True))
+                found[place] = Worth(
+                    **named, whole=whole, metric=metric, level=level, cells=judged(group, level)
+                )
     return list(found.values())
 
 

@@ -84,11 +84,11 @@ def near_pairs(
     x: npt.NDArray[np.float32], alike: float = ALIKE, exact_up_to: int = EXACT_UP_TO
 ) -> tuple[Rows, Rows, npt.NDArray[np.float32]]:
     """Pairs of rows of x with a cosine of at least `alike`: first < second, and the cosine."""
-    from lib.search import nearest
+    from lib.search import Method, nearest
 
     N = len(x)
     itself = np.arange(N, dtype=np.int64)
-    method = "exact" if exact_up_to >= N else "faiss"
+    method: Method = "exact" if exact_up_to >= N else "faiss"
     found, other = nearest(x, x, min(PARTNERS, N - 1), method=method, skip=(itself, itself))
     row, place = np.nonzero(found >= alike)
     a, b = itself[row], other[row, place]

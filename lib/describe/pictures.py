@@ -54,7 +54,7 @@ def picture_from_file(data: bytes) -> Picture:
 
 def picture_from_array(image: npt.NDArray[np.uint8]) -> Picture:
     """Take an image uint8 [H, W, C] of a finished array."""
-    digest = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
     height, width, channels = image.shape
     square = centre_square(image[None])[0]
     return _picture(square, (height, width), channels, 8, "array", digest)

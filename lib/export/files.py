@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -129,9 +130,10 @@ def write_torchscript(taken: Taken, path: Path, tolerance: float = TOLERANCE) ->
     about = "\n".join(f"{key}: {value}" for key, value in metadata(taken).items())
     with replacing(path) as temporary:
         with _quiet(), torch.inference_mode():
-            traced = torch.jit.freeze(torch.jit.trace(encoder, example, check_trace=False))
-            torch.jit.save(traced, str(temporary), _extra_files={"about.txt": about})
-            loaded = torch.jit.load(str(temporary), map_location="cpu")
+            jit: Any = torch.jit
+            traced = jit.freeze(jit.trace(encoder, example, check_trace=False))
+            jit.save(traced, str(temporary), _extra_files={"about.txt": about})
+            loaded = jit.load(str(temporary), map_location="cpu")
 
         def compute(images: Array) -> Array:
             with torch.inference_mode():

@@ -39,7 +39,8 @@ class PortableEncoder(nn.Module):
         self.resnet: Any = copy.deepcopy(encoder.resnet).to("cpu")
         for module in self.resnet.modules():
             if type(module) is SmallMapConv2d:
-                module.__class__ = nn.Conv2d
+                plain: Any = module
+                plain.__class__ = nn.Conv2d
         self.register_buffer("mean", encoder.mean.detach().cpu().reshape(1, -1, 1, 1).clone())
         self.register_buffer("std", encoder.std.detach().cpu().reshape(1, -1, 1, 1).clone())
         self.requires_grad_(False).eval()

@@ -80,4 +80,8 @@ def numbers(worth: Worth) -> str:
     unit, n = worth.cells["unit"].iloc[0], int(worth.cells["pairs"].max())
     text += f" Intervals of {worth.level:.0%} over {n} {unit}s"
     m = int(worth.cells["p"].notna().sum())
-    return f"{text}; clear is what stays so when corrected by Holm for {m} comparisons." if m > 1 else f"{text}."
+    return (
+        f"{text}; clear is what stays so when corrected by Holm for {m} comparisons."
+        if m > 1
+        else f"{text}."
+    )

@@ -60,9 +60,7 @@ def test_pairs_are_those_of_every_comparison_also_by_the_index() -> None:
     small[350:] = small[:50] + rng.normal(0, 10, (50, SMALL, SMALL))  # three of a kind
     x = descriptors(small)
     np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, rtol=1e-5)
-    every = {
-        (i, j) for i in range(400) for j in range(i + 1, 400) if float(x[i] @ x[j]) >= ALIKE
-    }
+    every = {(i, j) for i in range(400) for j in range(i + 1, 400) if float(x[i] @ x[j]) >= ALIKE}
     assert len(every) >= 100
     for exact_up_to in (400, 0):
         first, second, cosine = near_pairs(x, exact_up_to=exact_up_to)

@@ -89,7 +89,7 @@ def test_everything_wrong_is_said(
     study = read_study(tmp_path / "a.yaml")  # refuses what would not run
     assert [e.notebook[:2] for e in study.experiments] == ["00", "01", "02", "03", "09"]
     assert len((tmp_path / "a.yaml").read_text().splitlines()) <= 10
-    assert study.experiments[0].set["max_unreadable"] == pytest.approx(0.05)
+    assert study.experiments[0].settings[0].values["max_unreadable"] == pytest.approx(0.05)
 
 
 def test_a_good_folder_has_nothing_to_mend(
@@ -120,7 +120,12 @@ def test_groups_that_a_split_tears_apart(tmp_path: Path) -> None:
         i = int(file.stem)
         group = f"p{min(i // 2, 15)}"  # p15 is everyone from 30 on
         rows.append(
-            [str(file.relative_to(tmp_path)), file.parent.name, group, "train" if i < 34 else "test"]
+            [
+                str(file.relative_to(tmp_path)),
+                file.parent.name,
+                group,
+                "train" if i < 34 else "test",
+            ]
         )
     with (tmp_path / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)

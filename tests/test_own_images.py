@@ -1,0 +1,122 @@
+"""docs/own-images.md walked through, command by command, on a folder of generated images."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import lib.describe.__main__
+import lib.export.__main__
+import lib.features
+from lib.batch.study import read_study
+from lib.data.phantom import draw_cells
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs" / "own-images.md").read_text(encoding="utf-8")
+OWN = (ROOT / "params" / "own.yaml").read_text(encoding="utf-8")
+HERE = {
+    "lib.describe": lib.describe.__main__.main,
+    "lib.export": lib.export.__main__.main,
+    "lib.features": lib.features.main,
+}
+# The same study, as small as can be: what is run is the page's, what it costs is not.
+SMALLER = {
+    "size: 64, ": "size: 14, ",
+    "epochs: 50}": "epochs: 1, batch_size: 32, knn_every: 1, knn_k: 5}",
+    "seed: [0, 1, 2]": "seed: [0, 1]",
+    "labels: [50, 100, all]}": "labels: [20, all], bootstrap: 100}",
+    "03_finetune, set: {": "03_finetune, set: {epochs: 1, min_steps: 1, lrs: 1e-3, ",
+}
+
+
+def commands() -> list[str]:
+    """Every line of the page's sh blocks."""
+    return [
+        line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for line in block.splitlines()
+    ]
+
+
+def smaller(text: str) -> str:
+    for before, after in SMALLER.items():
+        assert before in text, before
+        text = text.replace(before, after)
+    return text
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data/mine and the params file, as if it were the repository."""
+    folder = tmp_path_factory.mktemp("walk")
+    for i, image in enumerate(draw_cells(np.arange(80) % 2 * 3, 28, seed=3, stream=0)):
+        file = folder / "data" / "mine" / ("healthy", "ill")[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+    (folder / "params").mkdir()
+    (folder / "params" / "own.yaml").write_text(smaller(OWN), encoding="utf-8")
+    return folder
+
+
+def test_the_walkthrough(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CONTRASTIVE_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    said = []
+    for line in commands():
+        program, *arguments = shlex.split(line.replace("64px", "14px"))
+        assert program == "python"
+        if arguments[0] == "-m":
+            assert HERE[arguments[1]](arguments[2:]) == 0, capsys.readouterr().err
+            said.append(capsys.readouterr().out)
+        else:
+            command = [sys.executable, str(ROOT / arguments[0]), *arguments[1:]]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            said.append(done.stdout)
+    assert len(said) == 5
+    assert "80, not split yet" in said[0]
+    assert "8 runs, 0 done" in said[1]
+    assert "8 done" in said[2]
+    read_study(folder / "params" / "mine.yaml")
+
+    [metrics] = folder.glob("results/own/runs/report-*/metrics.json")
+    [answer] = json.loads(metrics.read_text())["worth"]
+    assert re.match(r"On folder:data/mine \(14 px\), pretraining \(SimCLR, novel\) \w+", answer)
+    assert re.search("worth it|no clear difference|cannot be judged", answer)
+    report = metrics.with_name("report.html").read_text(encoding="utf-8")
+    assert answer in re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", report))
+
+    card = (folder / "mine.md").read_text(encoding="utf-8")
+    assert "- licence: not to be passed on" in card
+    assert "| folder:data/mine, 14 px | SimCLR, novel | finetuned | 20 labels | " in card
+    assert pq.read_table(folder / "mine.parquet").num_rows == 80
+
+    snippets = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    assert len(snippets) == 2
+    features = []
+    for snippet in snippets:
+        assert len(snippet.splitlines()) <= 5
+        space: dict[str, object] = {}
+        exec(snippet.replace("64", "14"), space)
+        features.append(space["features"])
+    assert [f.shape for f in features] == [(8, 512), (8, 512)]  # type: ignore[attr-defined]
+    assert onnxruntime.InferenceSession("mine.onnx").get_inputs()[0].shape[0] == "batch"
+
+
+def test_the_page_shows_the_params_file_as_it_is() -> None:
+    [shown] = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
+    assert OWN.endswith(shown)
+    assert len(OWN.splitlines()) <= 10
+    study = read_study(ROOT / "params" / "own.yaml")
+    assert [e.notebook[:2] for e in study.experiments] == ["00", "01", "02", "03", "09"]
