@@ -11,7 +11,11 @@ import numpy.typing as npt
 from lib.describe.pictures import Picture
 
 KEPT = 12  # frequencies a side: 143 numbers, the mean left out
-ALIKE = 0.95  # cosine from which two images count as near-duplicates
+# Cosine from which two images count as near-duplicates. Of 200 dermatoscopic photographs among
+# 1,500, all were found again at JPEG quality 50, at half the size and with another gamma (0.7), 30
+# with 3% cut off at each side, none with 10% cut off or mirrored. Of 97 pairs in 10,015
+# photographs, 96 show one lesion.
+ALIKE = 0.95
 PARTNERS = 10  # nearest images looked at for each
 EXACT_UP_TO = 20_000  # images compared with each other one by one; more are sought by an index
 FEW = 50  # images that the expected spectrum weighs as much as

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +94,11 @@ def png(image: Image) -> bytes:
     return buffer.getvalue()
 
 
-def embedded(image: Image, alt: Mapping[str, str] | str) -> str:
+def embedded(image: Image, alt: str) -> str:
     """An `<img>` that holds its picture."""
-    import html
-
     data = base64.b64encode(png(image)).decode("ascii")
     side = image.shape[0]
     return (
-        f"<img alt='{html.escape(str(alt), quote=True)}' width='{side}' height='{side}' "
+        f"<img alt='{html.escape(alt, quote=True)}' width='{side}' height='{side}' "
         f"src='data:image/png;base64,{data}'>"
     )

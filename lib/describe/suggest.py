@@ -22,6 +22,15 @@ PASSES = 50_000  # image passes of a pretraining: minutes on two cores
 EPOCHS = (2, 100)
 LOOKED_AT = 24  # photographs that are searched for the disc of a fundus camera
 FUNDUS = 0.75  # share of them that must have one
+# What is known of sets by their name.
+AUGMENTS = {
+    "retinamnist": "fundus",
+    "phantom-fundus": "fundus",
+    "bloodmnist": "microscopy",
+    "pathmnist": "microscopy",
+    "tissuemnist": "microscopy",
+    "phantom": "microscopy",
+}
 MOST_UNREADABLE = 0.2  # share above which the files are to be mended, not tolerated
 
 
@@ -103,6 +112,8 @@ def choose_defaults(look: Look, size: int | None) -> tuple[dict[str, object], li
 
 def choose_augment(look: Look, defaults: dict[str, object]) -> tuple[str, str]:
     """The sequence for these images, and why."""
+    if look.name in AUGMENTS:
+        return AUGMENTS[look.name], f"augment: {AUGMENTS[look.name]}, for what {look.name} shows"
     if defaults.get("preprocess") == "fundus":
         return "fundus", "augment: fundus, for photographs of the retina"
     if any(p.coloured for p in look.pictures if p is not None):

@@ -126,7 +126,7 @@ def load_snippets(taken: Taken, files: Files) -> str:
         )
     if files.torchscript is not None:
         parts.append(
-            "```python\nimport torch\n"
+            "```python\nimport torch\n\n"
             f'encoder = torch.jit.load("{files.torchscript.name}")\n'
             f"images = torch.rand(8, {shape})\n"
             "with torch.inference_mode():\n"
@@ -134,7 +134,7 @@ def load_snippets(taken: Taken, files: Files) -> str:
         )
     if files.onnx is not None:
         parts.append(
-            "```python\nimport numpy as np, onnxruntime\n"
+            "```python\nimport numpy as np\nimport onnxruntime\n\n"
             f'encoder = onnxruntime.InferenceSession("{files.onnx.name}")\n'
             f"images = np.random.rand(8, {shape}).astype(np.float32)\n"
             f'[features] = encoder.run(None, {{"images": images}})  # [8, {e.feature_dim}]\n```'
@@ -143,7 +143,7 @@ def load_snippets(taken: Taken, files: Files) -> str:
         parts.append(f"{kind} against the encoder itself: {difference}.")
     if files.torchscript is None and files.onnx is None:
         parts.append(
-            "```python\nfrom lib.weights import load_encoder\n"
+            "```python\nfrom lib.weights import load_encoder\n\n"
             f'encoder, header = load_encoder("{taken.file.name}")\n```'
         )
     return "\n\n".join(parts)

@@ -145,7 +145,8 @@ def test_fundus_photographs_are_recognised(tmp_path: Path) -> None:
     assert "preprocess: fundus" in suggestion.text
     assert "augment: fundus" in suggestion.text
     assert any("One value throughout in 1 image, 1 of them black" in w for w in facts.warnings)
-    assert "preprocess" not in suggest(look_at("phantom", 16, progress=False)).text
+    drawn = suggest(look_at("phantom", 16, progress=False)).text
+    assert "preprocess" not in drawn and "augment: microscopy" in drawn
 
 
 def unlabelled(tmp_path: Path) -> Look:
