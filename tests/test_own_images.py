@@ -33,7 +33,7 @@ HERE = {
 SMALLER = {
     "size: 64, ": "size: 14, ",
     "epochs: 50}": "epochs: 1, batch_size: 32, knn_every: 1, knn_k: 5}",
-    "seed: [0, 1, 2]": "seed: [0, 1]",
+    "seed: [0, 1, 2]": "seed: [0]",
     "labels: [50, 100, all]}": "labels: [20, all], bootstrap: 100}",
     "03_finetune, set: {": "03_finetune, set: {epochs: 1, min_steps: 1, lrs: 1e-3, ",
 }
@@ -86,14 +86,16 @@ def test_the_walkthrough(
             said.append(done.stdout)
     assert len(said) == 5
     assert "80, not split yet" in said[0]
-    assert "8 runs, 0 done" in said[1]
-    assert "8 done" in said[2]
+    assert "5 runs, 0 done" in said[1]
+    assert "5 done" in said[2]
     read_study(folder / "params" / "mine.yaml")
 
     [metrics] = folder.glob("results/own/runs/report-*/metrics.json")
     [answer] = json.loads(metrics.read_text())["worth"]
-    assert re.match(r"On folder:data/mine \(14 px\), pretraining \(SimCLR, novel\) \w+", answer)
-    assert re.search("worth it|no clear difference|cannot be judged", answer)
+    assert answer == (
+        "On folder:data/mine (14 px), pretraining (SimCLR, novel) cannot be judged with 20 or all "
+        "labels (there is one seed only)."
+    )
     report = metrics.with_name("report.html").read_text(encoding="utf-8")
     assert answer in re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", report))
 

@@ -138,7 +138,7 @@ def test_groups_that_a_split_tears_apart(tmp_path: Path) -> None:
 
 
 def test_fundus_photographs_are_recognised(tmp_path: Path) -> None:
-    look = look_at(write_photographs(tmp_path / "eyes"), progress=False)
+    look = look_at(write_photographs(tmp_path / "eyes", 10), progress=False)
     facts = gather(look, find_alike(look.pictures))
     suggestion = suggest(look)
     assert look.task == "ordinal"

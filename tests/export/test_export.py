@@ -54,14 +54,13 @@ def test_onnx_takes_any_number_of_images_in_0_to_1(taken: Taken, tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["e.onnx"]  # no external data beside it
 
 
-@pytest.mark.parametrize(("stem", "channels"), [("imagenet", 1), ("small", 3)])
-def test_torchscript_of_every_kind(stem: str, channels: int, tmp_path: Path) -> None:
-    encoder = build_encoder("resnet18", stem, channels, seed=1).eval()
+def test_torchscript_of_a_grey_encoder(tmp_path: Path) -> None:
+    encoder = build_encoder("resnet18", "imagenet", 1, seed=1).eval()
     write_torchscript(Taken(encoder, Path("e.ckpt"), "d1", {}, 12), tmp_path / "e.pt")
     about = {"about.txt": ""}
     loaded = torch.jit.load(str(tmp_path / "e.pt"), _extra_files=about)
     for n in (1, 21):
-        images = torch.rand(n, channels, 12, 12)
+        images = torch.rand(n, 1, 12, 12)
         with torch.inference_mode():
             torch.testing.assert_close(loaded(images), encoder(images), rtol=1e-3, atol=1e-4)
     assert "made_from: d1" in str(about["about.txt"])
