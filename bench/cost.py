@@ -1,11 +1,11 @@
 """What a study of all twelve data sets × five seeds × three augmentations costs, from measurements.
 
 `python -m bench.cost [--from bench/measured]`. 180 pretrainings with the epochs of
-`params/study.yaml`, at 28 px with its 3×3 stem and with the 7×7 stem. A pretraining takes its views,
-2 × training images × epochs, over the views per second that `bench.pretraining` measured for
-this project with that stem (the slowest of its batches and sequences at 28 px, which stands for the
-third sequence too), and the fixed cost of a run from `bench.overhead`. Probes, finetuning and the
-other experiments of the study are not in it.
+`params/study.yaml`, at 28 px with its 3×3 stem and with the 7×7 stem. A pretraining takes its
+views, 2 × training images × epochs, over the views per second that `bench.pretraining` measured
+for this project with that stem (the slowest of its batches and sequences at 28 px, which stands for
+the third sequence too), and the fixed cost of a run from `bench.overhead`. Probes, finetuning and
+the other experiments of the study are not in it.
 
 Nothing is guessed: where the JSON of a device is not there, its column says `not measured`. Eight
 GPUs are eight times one: runs share nothing, but that eight side by side keep the speed of one

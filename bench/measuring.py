@@ -22,6 +22,7 @@ import torch
 from lib.identity import commit
 
 OUT = Path("bench/out")
+BEGAN = time.perf_counter()  # about when the benchmark's process did
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "scikit-learn", "faiss-cpu",
             "lightly", "kornia")  # fmt: skip
@@ -151,12 +152,14 @@ def write_rows(
     rows: Sequence[Mapping[str, Any]],
     goals: Sequence[Goal] = (),
     settings: Mapping[str, Any] | None = None,
+    *,
+    say: bool = True,
     **more: Any,
 ) -> None:
-    """Write `path` as CSV and, beside it, rows, goals, settings and the machine as JSON; say so.
+    """Write `path` as CSV and, beside it, rows, goals, settings and the machine as JSON.
 
-    settings: the options of the command, so that a quick run is known as one. more: further
-    entries of the JSON.
+    settings: the options of the command, so that a quick run is known as one. say: tell where.
+    more: further entries of the JSON.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -167,13 +170,15 @@ def write_rows(
     machine = describe_machine()
     content = {
         "machine": machine,
+        "took_s": round(time.perf_counter() - BEGAN, 1),
         "settings": {k: v for k, v in (settings or {}).items() if not isinstance(v, Path)},
         "rows": list(rows),
         "goals": [asdict(goal) for goal in goals],
         **more,
     }
     path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(f"written to {path}; {machine['threads']} threads, torch {machine['torch']}")
+    if say:
+        print(f"written to {path}; {machine['threads']} threads, torch {machine['torch']}")
 
 
 def say_goals(goals: Sequence[Goal]) -> str:

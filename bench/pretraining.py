@@ -163,20 +163,29 @@ class Timed(ContrastiveModule):
         super().on_train_epoch_start()
 
 
-def ours(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
-    """This project's pretraining, checkpoints and logs included."""
+def bench_data(images: npt.NDArray[np.uint8], size: int) -> DataSet:
+    """Training images uint8 [N, H, W, 3] as a data set without labels and other splits."""
     names = np.arange(len(images)).astype(str)
     splits = {
         name: Split(images[:n], None, names[:n])
         for name, n in (("train", len(images)), ("val", 0), ("test", 0))
     }
-    data = DataSet("bench", "bench", "multi-class", ("a", "b"), cell.size, 3, splits, "bench")
-    recipe = Recipe(
+    return DataSet("bench", "bench", "multi-class", ("a", "b"), size, 3, splits, "bench")
+
+
+def bench_recipe(cell: Cell, epochs: int) -> Recipe:
+    """What 01_pretrain would be asked for."""
+    return Recipe(
         augment=cell.augment, crop_scale=0.0, encoder="resnet18", stem=cell.stem, init="scratch",
-        epochs=cell.epochs + 1, warmup_epochs=0, batch_size=cell.batch, temperature=TEMPERATURE,
+        epochs=epochs, warmup_epochs=0, batch_size=cell.batch, temperature=TEMPERATURE,
         optimizer="adamw", lr=RATE, weight_decay=0.0, gradient_clip=0.0, projection_dim=WIDTH,
         knn_every=1, knn_k=20, seed=0,
     )  # fmt: skip
+
+
+def ours(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
+    """This project's pretraining, checkpoints and logs included."""
+    data, recipe = bench_data(images, cell.size), bench_recipe(cell, cell.epochs + 1)
     Timed.began = []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -441,6 +450,8 @@ def main(arguments: list[str] | None = None) -> int:
             part = measure(cell, rounds, options.contenders)
             print(line(part), flush=True)
         rows += part
+        # After each cell: a machine that is taken away leaves what it has measured.
+        write_rows(options.out, rows, goals_of(rows), vars(options), say=False)
     goals = goals_of(rows)
     print(say_goals(goals))
     write_rows(options.out, rows, goals, vars(options))

@@ -38,11 +38,10 @@ import torch
 import lib.pretrain
 from bench.fitting import Power, plot_growth
 from bench.measuring import OUT, STATUS, read_status, write_rows
-from bench.pretraining import RATE, TEMPERATURE, WIDTH
+from bench.pretraining import Cell, bench_data, bench_recipe
 from lib.batch.plan import plan_study
 from lib.batch.study import read_study
-from lib.contrastive import ContrastiveModule, Recipe
-from lib.data.base import DataSet, Split
+from lib.contrastive import ContrastiveModule
 from lib.run import choose_precision
 
 WARM_UP, STEPS = 2, 4
@@ -112,16 +111,8 @@ def measure(point: dict[str, Any], device: str, precision: str) -> dict[str, Any
         images = np.load(point["file"], mmap_mode="r")[:n]
     else:
         images = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), np.uint8)
-    names = np.arange(n).astype(str)
-    splits = {"train": Split(images, None, names)}
-    splits |= {name: Split(images[:0], None, names[:0]) for name in ("val", "test")}
-    data = DataSet("bench", "bench", "multi-class", ("a", "b"), size, 3, splits, "bench")
-    recipe = Recipe(
-        augment=point["augment"], crop_scale=0.0, encoder="resnet18", stem=point["stem"],
-        init="scratch", epochs=1, warmup_epochs=0, batch_size=batch, temperature=TEMPERATURE,
-        optimizer="adamw", lr=RATE, weight_decay=0.0, gradient_clip=0.0, projection_dim=WIDTH,
-        knn_every=1, knn_k=20, seed=0,
-    )  # fmt: skip
+    cell = Cell(point["augment"], size, point["stem"], batch, 0, 1, device, precision, 1)
+    data, recipe = bench_data(images, size), bench_recipe(cell, 1)
     Stepwise.began = []
     before = read_status("RssAnon") if STATUS.exists() else 0.0
     if device != "cpu":

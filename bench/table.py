@@ -16,7 +16,7 @@ from bench.measuring import OUT, Goal, say_goals
 
 
 def read_all(folder: Path) -> dict[str, dict[str, Any]]:
-    """What each benchmark wrote into a folder, by its name; files of other kinds are passed over."""
+    """What each benchmark wrote into a folder, by name; other files are passed over."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
