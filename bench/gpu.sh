@@ -32,17 +32,18 @@ part() {  # part SECONDS MODULE ARGUMENT…
 cells="natural:28:imagenet:256 natural:28:small:256 natural:28:imagenet:1024 natural:28:small:1024
        natural:64:imagenet:256 natural:64:small:256 natural:64:imagenet:1024 natural:64:small:1024
        novel:28:imagenet:256 novel:28:small:256 novel:64:imagenet:256 novel:64:small:256"
-contenders="ceiling ours lightly"
-size=28 repeats=5 stop=
-if [ -n "$quick" ]; then cells="natural:28:imagenet:16" stop="--steps 1" repeats=1; fi
+repeats=5 limits="--minutes 5"
+if [ -n "$quick" ]; then
+    cells="natural:28:imagenet:8" limits="--minutes 0 --steps 1" repeats=1
+fi
 
 # shellcheck disable=SC2086  # words are meant to be split
 {
-    part 330 bench.pretraining --device "$device" --minutes 5 $quick $stop --cells $cells \
-        --contenders $contenders --out "$out/gpu_pretraining.csv"
+    part 330 bench.pretraining --device "$device" $quick $limits --cells $cells \
+        --contenders ceiling ours lightly --out "$out/gpu_pretraining.csv"
     part 120 bench.gpu --device "$device" $quick --rates "$out/gpu_pretraining.json" \
         --out "$out/gpu.csv"
-    part 90 bench.augment --device "$device" --size $size --repeats $repeats \
+    part 90 bench.augment --device "$device" --repeats $repeats \
         --sequence natural novel --out "$out/gpu_augment.csv"
 }
 "$python" -m bench.table "$out"

@@ -112,7 +112,9 @@ def parts(executed: Path, folder: Path) -> dict[str, float]:
     }
     kernel: list[Any] = []
     found["kernel start"] = timed(
-        lambda: kernel.extend(start_new_kernel(kernel_name="python3", env=environment))
+        lambda: kernel.extend(
+            start_new_kernel(kernel_name="python3", env=environment, stderr=subprocess.DEVNULL)
+        )
     )
     manager, client = kernel
     try:
