@@ -222,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, nargs="+", default=[28], help="image sides, pixels")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--sequence", nargs="+", default=["natural", "simple", "novel", "microscopy"]

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--theirs", type=int, default=5, help="resamples by scikit-learn")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
     parser.add_argument("--out", type=Path, default=OUT / "bootstrap.csv")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=int, nargs="+", default=[1024, 2048, 4096, 8192, LARGEST])
     parser.add_argument("--largest-whole", type=int, default=8192, help="images; 13 GB of memory")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
     parser.add_argument("--out", type=Path, default=OUT / "losses.csv")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

@@ -96,7 +96,8 @@ def peak_memory() -> Iterator[Peak]:
     """Measure the resident memory at its highest inside the block.
 
     On Linux the kernel's high-water mark, which is set back at the start. Elsewhere that of the
-    whole life of the process: a lower bound of `above`, true where the block needs the most.
+    whole life of the process: a lower bound of `above`, true where the block needs the most. What
+    the C library has kept of earlier, smaller allocations counts as having been there before.
     """
     peak = Peak()
     can_reset = STATUS.exists() and os.access(CLEAR, os.W_OK)

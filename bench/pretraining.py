@@ -412,7 +412,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--quick", action="store_true", help="two cells, one round: to try it out")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--precision", choices=("fp32", "bf16"))
-    add("--threads", type=int, default=os.cpu_count())
+    add("--threads", type=int, default=torch.get_num_threads())
     add("--out", type=Path, default=OUT / "pretraining.csv")
     options = parser.parse_args(arguments)
     options.cells = options.cells or list(QUICK if options.quick else CELLS)

@@ -185,7 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 250, 1000])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="5 epochs of the plain loop, not 500")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
     parser.add_argument("--out", type=Path, default=OUT / "probe.csv")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

@@ -172,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--width", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--probes", type=int, nargs="+", default=[8, PROBES, 128])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
     parser.add_argument("--memory-queries", type=int, default=GOAL_QUERIES)
     parser.add_argument("--out", type=Path, default=OUT / "retrieval.csv")
     options = parser.parse_args(arguments)

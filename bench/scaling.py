@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import shutil
 import statistics
 import subprocess
@@ -230,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--parts", nargs="+", choices=(*SERIES, "runs"), default=[*SERIES, "runs"])
     add("--device", default="cpu")
-    add("--threads", type=int, default=os.cpu_count())
+    add("--threads", type=int, default=torch.get_num_threads())
     add("--quick", action="store_true", help="the two cheapest points of each series")
     add("--out", type=Path, default=OUT / "scaling.csv")
     add("--one", help=argparse.SUPPRESS)

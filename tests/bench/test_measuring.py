@@ -43,7 +43,8 @@ def test_files_hold_rows_goals_settings_and_machine(tmp_path: Path) -> None:
     assert content["settings"] == {"quick": True}  # no path of a machine
     assert content["extra"] == [1]
     assert {"processor", "cores", "threads", "load", "torch", "commit"} <= set(content["machine"])
-    assert content["machine"]["versions"]["torch"] == content["machine"]["torch"]
+    torch_version = content["machine"]["versions"]["torch"]
+    assert content["machine"]["torch"].startswith(torch_version)
     lines = (tmp_path / "x.csv").read_text().splitlines()
     assert lines == ["name,rate,note", "a,1.5,", "b,,not installed"]
 
@@ -76,10 +77,10 @@ def test_the_peak_of_a_block_counts_what_it_has_given_back() -> None:
         array = np.ones(64 << 17)  # 64 MiB
         del array
     with peak_memory() as small:
-        array = np.ones(8 << 17)
+        array = np.ones(40 << 17)  # from 32 MiB on, the C library gives memory back at once
         del array
     assert 63 < large.above < 80
-    assert 7 < small.above < 24
+    assert 39 < small.above < 56
     assert large.total > large.above
 
 
