@@ -140,11 +140,12 @@ def goals_of(memory: list[dict[str, Any]]) -> list[Goal]:
     """The memory of each way, where it was measured at the size of the goal."""
     goals = []
     for row in memory:
-        size = f"{row['library']:,} × {row['width']}, {row['queries']:,} queries"
-        if row["library"] < GOAL_LIBRARY or row["width"] < GOAL_WIDTH:
-            size += ", smaller than the goal's"
-        what = f"retrieval memory, {row['what']}: {size}"
-        goals.append(Goal(what, row["peak_mib"], LIMIT_MIB, "MiB", False))
+        what = f"retrieval memory beyond {GOAL_LIBRARY:,} × {GOAL_WIDTH}: {row['what']}"
+        large = row["library"] >= GOAL_LIBRARY and row["width"] >= GOAL_WIDTH
+        value, note = row["peak_mib"], f"{row['queries']:,} queries"
+        if not large:
+            value, note = None, f"only {row['library']:,} × {row['width']} was measured"
+        goals.append(Goal(what, value, LIMIT_MIB, "MiB", False, note))
     return goals
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import augment, gpu, losses, overhead, pretraining, probe
+from bench import augment, gpu, losses, overhead, pretraining, probe, retrieval
 from bench.pretraining import Cell
 from lib.params import ROOT
 
@@ -150,3 +150,9 @@ def test_a_notebook_that_does_nothing_imports_what_a_probe_does(tmp_path: Any) -
 def test_the_share_of_fixed_cost() -> None:
     # 10 s once, then 100 × (1 + 0.5) of 100 × 20
     assert overhead.share(10, 1, 0.5, 20) == pytest.approx(160 / 2010)
+
+
+def test_memory_of_retrieval_is_judged_at_the_size_of_the_goal_only() -> None:
+    small = {"what": "kNN", "library": 1000, "width": 512, "queries": 10, "peak_mib": 5.0}
+    large = {**small, "library": retrieval.GOAL_LIBRARY, "peak_mib": 2500.0}
+    assert [g.verdict for g in retrieval.goals_of([small, large])] == ["not measured", "MISSED"]
