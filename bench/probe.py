@@ -84,7 +84,7 @@ def plain_loop(train: Labelled, val: Labelled, classes: int, epochs: int) -> tup
     schedule = MultiStepLR(optimizer, [int(epochs * share) for share in MILESTONES], 0.1)
     best, began = float("inf"), time.perf_counter()
     for _ in range(epochs):
-        for rows in torch.randperm(len(x)).split(BATCH):
+        for rows in torch.split(torch.randperm(len(x)), BATCH):
             optimizer.zero_grad()
             torch.autograd.backward(F.cross_entropy(layer(x[rows]), y[rows]))
             optimizer.step()

@@ -52,7 +52,7 @@ def test_a_point_is_a_pretraining_that_ends_after_its_steps(tmp_path: Path) -> N
     # 15 batches an epoch, of which the epoch was ended after the steps asked for
     assert len(scaling.Stepwise.began) == scaling.WARM_UP + scaling.STEPS + 1
     assert row["images"] == 60
-    assert row["views_per_s"] == pytest.approx(8 / row["s_per_step"], rel=0.01)
+    assert row["s_per_view"] == pytest.approx(row["s_per_step"] / 8, rel=0.01)
     assert row["memory_mib"] is None or row["memory_mib"] > 0
 
 
