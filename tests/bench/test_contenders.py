@@ -59,6 +59,16 @@ def test_steps_fill_an_epoch_of_some_seconds() -> None:
     assert pretraining.choose_steps(CELL, 60.0) == 1
 
 
+def test_short_epochs_of_a_gpu_are_repeated_and_counted_in_what_a_cell_takes() -> None:
+    there = Cell("natural", 28, "strided", 8, 1, 2, "cuda", "fp32", 1)
+    assert pretraining.of_contender(there, "ours").epochs == 10
+    assert pretraining.of_contender(there, "lightly").epochs == 2
+    assert pretraining.of_contender(CELL, "ours").epochs == 2
+    assert pretraining.expected(there, 1.0, 2, ["ceiling"]) == 20
+    # a core brings 250 images a second
+    assert pretraining.expected(there, 0.0, 1, ["lightly"]) == pytest.approx(2 * 8 / 250)
+
+
 def test_augmentation_does_without_kornia(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augment, "installed", lambda name: False)
     monkeypatch.setattr(augment, "TURN", 0.0)
