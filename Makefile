@@ -47,12 +47,17 @@ lab: $(READY)
 	$(BIN)/jupyter lab $(ROOT_OK) notebooks/00_data.ipynb
 
 bench: $(READY)
+	$(BIN)/python -m bench.pretraining
 	$(BIN)/python -m bench.augment
 	$(BIN)/python -m bench.small_maps
-	$(BIN)/python -m bench.retrieval
-	$(BIN)/python -m bench.bootstrap
 	$(BIN)/python -m bench.losses
-	$(BIN)/python -m bench.pretraining
+	$(BIN)/python -m bench.probe
+	$(BIN)/python -m bench.bootstrap
+	$(BIN)/python -m bench.overhead
+	$(BIN)/python -m bench.scaling
+	$(BIN)/python -m bench.retrieval
+	$(BIN)/python -m bench.cost
+	$(BIN)/python -m bench.table
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.measuring import take_turns, write_rows
+from bench.measuring import OUT, Goal, take_turns, write_rows
 from lib.bootstrap import bootstrap_replicates, draw_counts
 
 GOAL = 2.0  # seconds for 1,000 resamples of 25,000 images in 11 classes, two threads
@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--theirs", type=int, default=5, help="resamples by scikit-learn")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("bench/out/bootstrap.csv"))
+    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
+    parser.add_argument("--out", type=Path, default=OUT / "bootstrap.csv")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     rng, N, K = np.random.default_rng(0), options.images, options.classes
@@ -75,7 +75,14 @@ def main(arguments: list[str] | None = None) -> int:
         "ours_is_faster_by": round(theirs / seconds, 1),
         "largest_difference": float(f"{worst:.1e}"),
     }
-    write_rows(options.out, [row])
+    goal = Goal(
+        f"bootstrap: {options.resamples} resamples of {N:,} images, {K} classes",
+        round(seconds, 3),
+        GOAL,
+        "s",
+        False,
+    )
+    write_rows(options.out, [row], [goal], vars(options))
     return int(worst > 1e-9)
 
 

@@ -1,7 +1,8 @@
-"""Images per second of SimCLR pretraining: this project beside its ceiling and two other ways.
+"""Views per second of SimCLR pretraining: this project beside its ceiling and two other ways.
 
-`python -m bench.pretraining [--cells …]`. In one process tree, in turn, with the same ResNet-18,
-stem, batch, number format and image size:
+`python -m bench.pretraining [--cells …] [--minutes M] [--quick]`. In one process tree, in turn,
+with the same ResNet-18 (this project's, its faster convolutions on small maps included), stem,
+batch, number format and image size:
 
 ceiling   forward, backward and optimizer step on views that already lie on the device; nothing else
 ours      `lib.pretrain.pretrain`, as 01_pretrain calls it, without a monitor
@@ -9,7 +10,15 @@ lightly   lightly's transform in a DataLoader with a worker a core, its projecti
 classic   Pillow transforms in workers, cosine similarities by broadcasting, Lightning
 
 lightly has no equalisation and no sharpening, so for `novel` its transform does less. A cell is
-SEQUENCE:SIZE:STEM:BATCH; what counts are its ratios. An image is two views.
+SEQUENCE:SIZE:STEM:BATCH; what counts are its ratios. A batch is images, of two views each.
+
+What is timed are whole epochs, from the beginning of one to that of the next, the first left out:
+each contender has then compiled, filled its caches and started its workers. On a CPU an epoch is as
+many steps as take about three seconds; on a GPU it is that of BloodMNIST, 47 steps of 256 images,
+since workers must fill and a short epoch would be nothing but its ends.
+
+One step is timed first, to tell what a cell will take. Cells that no longer fit into `--minutes`
+are left out and say so; `--minutes 0` measures all.
 """
 
 from __future__ import annotations
@@ -21,8 +30,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -39,7 +48,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import lib.pretrain
 from bench.augment import pillow_op, smooth_images
-from bench.measuring import write_rows
+from bench.measuring import OUT, Goal, installed, say_goals, write_rows
 from lib.augment import make_augment
 from lib.augment.ops import ColourJitter, GaussianBlur
 from lib.contrastive import ContrastiveModule, Recipe
@@ -48,11 +57,23 @@ from lib.embed import forward
 from lib.encoder import ProjectionHead, build_encoder
 from lib.run import choose_precision
 from lib.schedule import build_optimizer
+from lib.store import free_memory
 from lib.training import quiet
 
 GOALS = {"ceiling": 0.90, "lightly": 1.25}  # on two CPU cores
-CELLS = ("natural:28:imagenet:256", "novel:28:imagenet:256", "natural:28:small:256",
-         "natural:64:imagenet:256")  # fmt: skip
+# The cheap ones first: they are measured in any case.
+CELLS = tuple(
+    f"{augment}:{size}:{stem}:{batch}"
+    for batch in (256, 1024)
+    for size, stem in ((28, "imagenet"), (28, "small"), (64, "imagenet"), (64, "small"))
+    for augment in ("natural", "novel")
+)
+QUICK = ("natural:28:imagenet:256", "novel:28:imagenet:256")
+EPOCH_SECONDS, MOST_STEPS, GPU_IMAGES, GPU_EPOCHS = 3.0, 8, 47 * 256, 5
+# How much longer than the ceiling a contender takes, roughly, to tell what fits; and images a
+# second that a core brings to a GPU.
+FACTORS = {"ceiling": 1.0, "ours": 1.2, "lightly": 1.8, "classic": 3.5}
+LOADED_PER_CORE = 250
 TEMPERATURE, RATE, WIDTH = 0.5, 1e-3, 128
 
 
@@ -137,25 +158,36 @@ class Timed(ContrastiveModule):
     began: list[float] = []  # noqa: RUF012 - one run at a time
 
     def on_train_epoch_start(self) -> None:
-        """Note the time."""
+        """Note the time, on a GPU after the end of all that was launched."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         Timed.began.append(time.perf_counter())
         super().on_train_epoch_start()
 
 
-def ours(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
-    """This project's pretraining, checkpoints and logs included."""
+def bench_data(images: npt.NDArray[np.uint8], size: int) -> DataSet:
+    """Training images uint8 [N, H, W, 3] as a data set without labels and other splits."""
     names = np.arange(len(images)).astype(str)
     splits = {
         name: Split(images[:n], None, names[:n])
         for name, n in (("train", len(images)), ("val", 0), ("test", 0))
     }
-    data = DataSet("bench", "bench", "multi-class", ("a", "b"), cell.size, 3, splits, "bench")
-    recipe = Recipe(
+    return DataSet("bench", "bench", "multi-class", ("a", "b"), size, 3, splits, "bench")
+
+
+def bench_recipe(cell: Cell, epochs: int) -> Recipe:
+    """What 01_pretrain would be asked for."""
+    return Recipe(
         augment=cell.augment, crop_scale=0.0, encoder="resnet18", stem=cell.stem, init="scratch",
-        epochs=cell.epochs + 1, warmup_epochs=0, batch_size=cell.batch, temperature=TEMPERATURE,
+        epochs=epochs, warmup_epochs=0, batch_size=cell.batch, temperature=TEMPERATURE,
         optimizer="adamw", lr=RATE, weight_decay=0.0, gradient_clip=0.0, projection_dim=WIDTH,
         knn_every=1, knn_k=20, seed=0,
     )  # fmt: skip
+
+
+def ours(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
+    """This project's pretraining, checkpoints and logs included."""
+    data, recipe = bench_data(images, cell.size), bench_recipe(cell, cell.epochs + 1)
     Timed.began = []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -262,31 +294,102 @@ def two_views(transform: Callable[[Any], Any], image: Any) -> list[Any]:
 CONTENDERS = {"ceiling": ceiling, "ours": ours, "lightly": lightly, "classic": classic}
 
 
-def measure(cell: Cell, rounds: int, names: list[str]) -> list[dict[str, Any]]:
+CONTENDER_CAN = {"lightly": "lightly", "classic": "PIL"}
+
+
+def why_not(name: str, cell: Cell) -> str:
+    """Why a contender cannot be measured in a cell; empty where it can."""
+    package = CONTENDER_CAN.get(name)
+    if package and not installed(package):
+        return f"{package} is not installed"
+    if name == "classic":
+        # Products of all pairs, their gradient and what cosine_similarity keeps.
+        needed = 5 * (2 * cell.batch) ** 2 * WIDTH * 4
+        if needed > 2 * free_memory(torch.device(cell.device)):
+            return f"all pairs side by side need about {needed / 2**30:.0f} GiB"
+    return ""
+
+
+def time_step(cell: Cell) -> float:
+    """Seconds of one step of the ceiling, the second of two."""
+    return ceiling(replace(cell, steps=1, epochs=2), np.empty(0, np.uint8))[0]
+
+
+def choose_steps(cell: Cell, step: float) -> int:
+    """Steps of an epoch, where the ceiling takes `step` seconds for one."""
+    if cell.device != "cpu":
+        return -(-GPU_IMAGES // cell.batch)
+    return min(max(round(EPOCH_SECONDS / step), 1), MOST_STEPS)
+
+
+def expected(cell: Cell, step: float, rounds: int, names: Sequence[str]) -> float:
+    """About how many seconds a cell takes."""
+    total = 0.0
+    for name in names:
+        seconds = step * FACTORS[name] * cell.steps
+        if cell.device != "cpu" and name in CONTENDER_CAN:
+            seconds = max(seconds, cell.images / (LOADED_PER_CORE * cell.workers))
+        epochs = of_contender(cell, name).epochs + (name in ("ours", "classic"))
+        total += rounds * epochs * seconds
+    return total
+
+
+def of_contender(cell: Cell, name: str) -> Cell:
+    """The cell with more epochs for those whose epoch on a GPU takes a fraction of a second."""
+    if cell.device == "cpu" or name in CONTENDER_CAN:
+        return cell
+    return replace(cell, epochs=GPU_EPOCHS * cell.epochs)
+
+
+def measure(cell: Cell, rounds: int, names: Sequence[str]) -> list[dict[str, Any]]:
     """One row for each contender; all train once in every round."""
     x = smooth_images(cell.images, cell.size)
     images = np.ascontiguousarray((x * 255).round().byte().permute(0, 2, 3, 1).numpy())
+    reasons = {name: why_not(name, cell) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
-            seconds[name] += CONTENDERS[name](cell, images)
-    mine = statistics.median(seconds["ours"])
+            if not reasons[name]:
+                seconds[name] += CONTENDERS[name](of_contender(cell, name), images)
+    views = 2 * cell.images
+    rows = []
+    for name, times in seconds.items():
+        row = describe(cell, name) | {"note": reasons[name], "epochs": len(times)}
+        if times:
+            row |= {
+                "views_per_s": round(views / statistics.median(times), 1),
+                "slowest": round(views / max(times), 1),
+                "fastest": round(views / min(times), 1),
+            }
+            if seconds.get("ours"):
+                ratio = statistics.median(times) / statistics.median(seconds["ours"])
+                row["ours_is_faster_by"] = round(ratio, 3)
+        rows.append(row)
+    return rows
+
+
+def describe(cell: Cell, name: str) -> dict[str, Any]:
+    """A row without a measurement."""
+    return {
+        "augment": cell.augment, "size": cell.size, "stem": cell.stem, "batch": cell.batch,
+        "steps": cell.steps, "device": cell.device, "precision": cell.precision,
+        "contender": name, "views_per_s": None, "slowest": None, "fastest": None,
+        "ours_is_faster_by": None,
+    }  # fmt: skip
+
+
+def goals_of(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+    """What the rows say to GOALS, which are for CPUs."""
     return [
-        {
-            "augment": cell.augment,
-            "size": cell.size,
-            "stem": cell.stem,
-            "batch": cell.batch,
-            "device": cell.device,
-            "precision": cell.precision,
-            "contender": name,
-            "epochs": len(times),
-            "images_per_s": round(cell.images / statistics.median(times), 1),
-            "slowest": round(cell.images / max(times), 1),
-            "fastest": round(cell.images / min(times), 1),
-            "ours_is_faster_by": round(statistics.median(times) / mine, 3),
-        }
-        for name, times in seconds.items()
+        Goal(
+            f"pretraining, ours/{row['contender']}: {row['augment']}, {row['size']} px, "
+            f"{row['stem']} stem, batch {row['batch']}",
+            row["ours_is_faster_by"],
+            GOALS[row["contender"]],
+            note=row["note"],
+        )
+        for row in rows
+        if row["contender"] in GOALS and row["device"] == "cpu"
     ]
 
 
@@ -295,43 +398,73 @@ def line(rows: list[dict[str, Any]]) -> str:
     first = rows[0]
     text = f"{first['augment']:<9}{first['size']:>4}{first['stem']:>10}{first['batch']:>6}"
     for row in rows:
-        text += f"{row['images_per_s']:>9.1f}"
-        if row["contender"] != "ours":
+        if row["views_per_s"] is None:
+            text += f"  {row['contender']}: {row['note']}"
+            continue
+        text += f"{row['views_per_s']:>11,.0f}"
+        if row["contender"] != "ours" and row["ours_is_faster_by"] is not None:
             ratio, goal = row["ours_is_faster_by"], GOALS.get(row["contender"])
             mark = "" if goal is None else " met" if ratio >= goal else " MISSED"
             text += f" ({ratio:.2f}×{mark})"
     return text
 
 
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command's options; what `--quick` changes is changed."""
+    parser = argparse.ArgumentParser(prog="python -m bench.pretraining", description=__doc__)
+    add = parser.add_argument
+    add("--cells", nargs="+", help="SEQUENCE:SIZE:STEM:BATCH …")
+    add("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    add("--steps", type=int, help="steps in an epoch, instead of what the device suggests")
+    add("--epochs", type=int, default=3, help="epochs of a training; one warms up")
+    add("--rounds", type=int, default=2, help="trainings of each contender")
+    add("--minutes", type=float, default=10.0, help="leave out cells that no longer fit; 0: none")
+    add("--quick", action="store_true", help="two cells, one round: to try it out")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--precision", choices=("fp32", "bf16"))
+    add("--threads", type=int, default=torch.get_num_threads())
+    add("--out", type=Path, default=OUT / "pretraining.csv")
+    options = parser.parse_args(arguments)
+    options.cells = options.cells or list(QUICK if options.quick else CELLS)
+    if options.quick:
+        options.epochs, options.rounds, options.steps = 2, 1, options.steps or 2
+    return options
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print the table, write CSV and JSON."""
-    parser = argparse.ArgumentParser(prog="python -m bench.pretraining", description=__doc__)
-    parser.add_argument("--cells", nargs="+", default=CELLS, help="SEQUENCE:SIZE:STEM:BATCH …")
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--steps", type=int, default=4, help="steps in an epoch")
-    parser.add_argument("--epochs", type=int, default=3, help="epochs of a training; one warms up")
-    parser.add_argument("--rounds", type=int, default=2, help="trainings of each contender")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", choices=("fp32", "bf16"))
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--out", type=Path, default=Path("bench/out/pretraining.csv"))
-    options = parser.parse_args(arguments)
+    options = parse(arguments)
     warnings.filterwarnings("ignore", category=FutureWarning)
     torch.set_num_threads(options.threads)
     precision = options.precision or choose_precision(options.device)
-    print(f"images/s on {options.device} in {precision}; (how much faster ours is, and the goal)")
+    print(f"views/s on {options.device} in {precision}; (how much faster ours is, and the goal)")
     print(f"{'augment':<9}{'px':>4}{'stem':>10}{'batch':>6}  {'  '.join(options.contenders)}")
     rows: list[dict[str, Any]] = []
+    began = time.perf_counter()
     for name in options.cells:
         augment, size, stem, batch = name.split(":")
         cell = Cell(
-            augment, int(size), stem, int(batch), options.steps, options.epochs, options.device,
-            precision, os.cpu_count() or 1,
+            augment, int(size), stem, int(batch), options.steps or 1, options.epochs,
+            options.device, precision, os.cpu_count() or 1,
         )  # fmt: skip
-        part = measure(cell, options.rounds, options.contenders)
-        print(line(part), flush=True)
+        step = time_step(cell)
+        cell = replace(cell, steps=options.steps or choose_steps(cell, step))
+        rounds = options.rounds if cell.steps > 1 else 1
+        need = expected(cell, step, rounds, options.contenders)
+        left = 60 * options.minutes - (time.perf_counter() - began)
+        if options.minutes and need > left:
+            note = f"left out, would take about {need / 60:.0f} min; --minutes 0 measures all"
+            part = [describe(cell, c) | {"note": note, "epochs": 0} for c in options.contenders]
+            print(line(part[:1]), flush=True)
+        else:
+            part = measure(cell, rounds, options.contenders)
+            print(line(part), flush=True)
         rows += part
-    write_rows(options.out, rows)
+        # After each cell: a machine that is taken away leaves what it has measured.
+        write_rows(options.out, rows, goals_of(rows), vars(options), say=False)
+    goals = goals_of(rows)
+    print(say_goals(goals))
+    write_rows(options.out, rows, goals, vars(options))
     return 0
 
 

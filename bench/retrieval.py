@@ -5,6 +5,10 @@ exactly and by the index of `lib.search`, at several numbers of cells looked int
 recall@10 (the share of the ten true nearest that FAISS finds), how many times faster it answers,
 and after how many queries it has made up for the time its index takes to build. `lib.search`
 chooses FAISS_LIBRARY, FAISS_QUERIES and PROBES by this table.
+
+A second table is the memory that search and kNN classification take beyond the library and the
+queries, at the largest of both. Exact search and kNN are given no more queries than two of their
+batches: beyond these, only their answers grow.
 """
 
 from __future__ import annotations
@@ -12,17 +16,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.measuring import write_rows
+from bench.measuring import OUT, Goal, peak_memory, say_goals, write_rows
 from lib.embed import Features
-from lib.search import PROBES, build_index, nearest
+from lib.probe import knn_scores
+from lib.search import BATCH, PROBES, build_index, choose_method, nearest
 
 K = 10
+LIMIT_MIB, GOAL_LIBRARY, GOAL_WIDTH, GOAL_QUERIES = 2048, 1_000_000, 512, 10_000
 CLUSTERS, DIRECTIONS = 50, 16
 
 
@@ -91,6 +98,57 @@ def measure(library: int, width: int, queries: int, probes: list[int]) -> list[d
     return rows
 
 
+def measure_memory(library: int, width: int, queries: int) -> list[dict[str, Any]]:
+    """Peak memory beyond library and queries, MiB: exact search, the automatic choice, kNN."""
+    x, q = draw_clusters(library, width, 0), draw_clusters(queries, width, 1)
+    y = torch.arange(library) % CLUSTERS
+    nearest(q[:8], x[: 2**15], K, method="exact")
+    few = min(queries, 2 * BATCH)
+    bank, asking = torch.from_numpy(x), torch.from_numpy(q[:few])
+    work: dict[str, tuple[int, Callable[[], object]]] = {
+        "exact search": (few, lambda: nearest(q[:few], x, K, method="exact")),
+        "kNN scores": (
+            few,
+            lambda: knn_scores(bank, y, asking, task="multi-class", n_classes=CLUSTERS),
+        ),
+        f"automatic search: {choose_method(queries, library)}": (
+            queries,
+            lambda: nearest(q, x, K),
+        ),
+    }
+    rows = []
+    for name, (count, function) in work.items():
+        began = time.perf_counter()
+        with peak_memory() as peak:
+            function()
+        seconds = time.perf_counter() - began
+        rows.append(
+            {
+                "what": name,
+                "library": library,
+                "width": width,
+                "queries": count,
+                "seconds": round(seconds, 2),
+                "queries_per_s": round(count / seconds, 1),
+                "peak_mib": round(peak.above, 1),
+            }
+        )
+    return rows
+
+
+def goals_of(memory: list[dict[str, Any]]) -> list[Goal]:
+    """The memory of each way, where it was measured at the size of the goal."""
+    goals = []
+    for row in memory:
+        what = f"retrieval memory beyond {GOAL_LIBRARY:,} × {GOAL_WIDTH}: {row['what']}"
+        large = row["library"] >= GOAL_LIBRARY and row["width"] >= GOAL_WIDTH
+        value, note = row["peak_mib"], f"{row['queries']:,} queries"
+        if not large:
+            value, note = None, f"only {row['library']:,} × {row['width']} was measured"
+        goals.append(Goal(what, value, LIMIT_MIB, "MiB", False, note))
+    return goals
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as text."""
     lines = [
@@ -115,8 +173,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--width", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--probes", type=int, nargs="+", default=[8, PROBES, 128])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("bench/out/retrieval.csv"))
+    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
+    parser.add_argument("--memory-queries", type=int, default=GOAL_QUERIES)
+    parser.add_argument("--out", type=Path, default=OUT / "retrieval.csv")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     rows: list[dict[str, Any]] = []
@@ -125,7 +184,15 @@ def main(arguments: list[str] | None = None) -> int:
             part = measure(library, width, options.queries, options.probes)
             print(table(part), flush=True)
             rows += part
-    write_rows(options.out, rows)
+    memory = measure_memory(max(options.library), max(options.width), options.memory_queries)
+    for row in memory:
+        print(
+            f"{row['what']}: {row['queries']:,} queries against {row['library']:,} × "
+            f"{row['width']}: {row['peak_mib']:,.0f} MiB beyond them, {row['seconds']:.1f} s"
+        )
+    goals = goals_of(memory)
+    print(say_goals(goals))
+    write_rows(options.out, rows, goals, vars(options), memory=memory)
     return 0
 
 

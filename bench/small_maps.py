@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.measuring import take_turns, write_rows
+from bench.measuring import OUT, take_turns, write_rows
 from lib.embed import forward
 from lib.encoder import Encoder, build_encoder
 from lib.small_maps import SmallMapConv2d
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.small_maps", description=__doc__)
     parser.add_argument("--batch", type=int, default=256, help="views in a batch")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("bench/out/small_maps.csv"))
+    parser.add_argument("--out", type=Path, default=OUT / "small_maps.csv")
     options = parser.parse_args()
     x = torch.rand(options.batch, 3, 28, 28)
     rows = []
@@ -61,7 +61,7 @@ def main() -> None:
         row = {"stem": stem, "precision": precision, "ours": round(a), "nn.Conv2d": round(b)}
         rows.append({**row, "ratio": round(a / b, 2)})
         print("".join(f"{cell:>10}" for cell in rows[-1].values()))
-    write_rows(options.out, rows)
+    write_rows(options.out, rows, settings=vars(options))
 
 
 if __name__ == "__main__":

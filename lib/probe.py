@@ -109,6 +109,7 @@ def knn_scores(
     k: int = 20,
     temperature: float = 0.1,
     batch: int = 1024,
+    block: int = 2**15,
 ) -> Tensor:
     """Class scores [N, K] by the k most similar bank images, voting with exp(similarity / τ).
 
@@ -118,7 +119,9 @@ def knn_scores(
 
     h_bank: float [M, D]; y_bank: int [M] or 0/1 [M, K]; h_query: float [N, D], on one device. They
     need not be normalised. Computed in float32 also under autocast. k above M means all of the
-    bank. Returns scores on the device of the inputs. Raises ValueError for shapes that do not fit.
+    bank. The bank is compared `block` images at a time with `batch` queries, so that memory does
+    not grow with M or N. Returns scores on the device of the inputs. Raises ValueError for shapes
+    that do not fit.
     """
     M, D = h_bank.shape
     multi = task == "multi-label"
@@ -129,16 +132,31 @@ def knn_scores(
         raise ValueError(f"y_bank: {[*y_bank.shape]} does not fit {M} images, {n_classes} classes")
     if k < 1 or not temperature > 0:
         raise ValueError(f"k, temperature: expected numbers above 0; found {k}, {temperature}")
-    votes = y_bank if multi else F.one_hot(y_bank.long(), n_classes)
     scores = []
     with torch.autocast(h_bank.device.type, enabled=False):
-        bank = _unit(h_bank)
-        votes = votes.to(bank.dtype)
         for query in torch.split(h_query, batch):
-            similarity, neighbour = (_unit(query) @ bank.T).topk(min(k, M), dim=1)
+            similarity, neighbour = _most_similar(_unit(query), h_bank, min(k, M), block)
             weight = (similarity / temperature).softmax(dim=1)
-            scores.append((weight[:, :, None] * votes[neighbour]).sum(dim=1))
+            y = y_bank[neighbour]
+            votes = (y if multi else F.one_hot(y.long(), n_classes)).to(weight.dtype)
+            scores.append((weight[:, :, None] * votes).sum(dim=1))
     return torch.cat(scores)
+
+
+def _most_similar(unit: Tensor, h_bank: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
+    """Cosine similarity and row of the k most similar of the bank, both [N, k], merged by block."""
+    best = rows = None
+    for start in range(0, len(h_bank), block):
+        part = _unit(h_bank[start : start + block])
+        found, place = (unit @ part.T).topk(min(k, len(part)), dim=1)
+        place += start
+        if best is not None and rows is not None:
+            found, place = torch.cat([best, found], dim=1), torch.cat([rows, place], dim=1)
+            found, order = found.topk(min(k, found.shape[1]), dim=1)
+            place = place.gather(1, order)
+        best, rows = found, place
+    assert best is not None and rows is not None  # M ≥ 1 was checked
+    return best, rows
 
 
 def _unit(h: Tensor) -> Tensor:

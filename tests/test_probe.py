@@ -215,3 +215,17 @@ def test_knn_refusals() -> None:
         knn_scores(h, y[:4], h, task="multi-class", n_classes=4)
     with pytest.raises(ValueError, match="k, temperature"):
         knn_scores(h, y, h, task="multi-class", n_classes=4, k=0)
+
+
+def test_knn_in_blocks_is_knn_over_the_whole_bank() -> None:
+    generator = torch.Generator().manual_seed(0)
+    bank, queries = (torch.randn(n, 6, generator=generator) for n in (101, 13))
+    y = torch.randint(4, (101,), generator=generator)
+    several = torch.randint(2, (101, 4), generator=generator)
+    for task, labels in (("multi-class", y), ("multi-label", several)):
+        for k in (5, 40, 200):
+            whole, blocks = (
+                knn_scores(bank, labels, queries, task=task, n_classes=4, k=k, batch=4, block=block)
+                for block in (101, 16)
+            )
+            assert torch.allclose(whole, blocks, atol=1e-6)
