@@ -58,7 +58,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("size", 28.5, "expected a whole number"),
     ("size", "28", 'expected a whole number from 7 to 1024, found "28"'),
     ("size", True, "expected a whole number"),
-    ("seed", -1, "expected a whole number from 0, found -1"),
+    ("seed", -1, "expected a whole number from 0 to 4294967295, found -1"),
     ("seed", float("nan"), "seed: "),
     ("seed", float("inf"), "seed: "),
     ("seed", None, "found null"),

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import run_all
+from tests.conftest import ROOT
 from tests.refused import Case, Desk, data, encoders, params
 
 CASES = [*params.CASES, *data.CASES, *encoders.CASES]
@@ -65,3 +68,32 @@ def test_is_refused_in_one_line(case: Case, desk: Desk, capsys: pytest.CaptureFi
     assert (status, out) == (2, ""), f"{status}: {out}{err}"
     assert contents(desk.folder) == before
     check_line(err.removesuffix("\n"), case)
+
+
+@pytest.mark.parametrize(
+    "name", ["aliases without end", "init: checkpoint with code", "csv: a PNG of 50,000 × 50,000"]
+)
+def test_is_refused_as_a_command(name: str, desk: Desk) -> None:
+    case = next(case for case in CASES if case.name == name)
+    command = [sys.executable, str(ROOT / "run_all.py"), *case.make(desk)]
+    before = contents(desk.folder)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert contents(desk.folder) == before
+    check_line(done.stderr.removesuffix("\n"), case)
+
+
+def test_a_study_is_not_refused_for_what_is_odd_but_meant(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A BOM, merge keys, images beside the csv's folder, a shared run, a foreign yaml file."""
+    for i in range(20):
+        desk.image(f"pictures/im{i}.png", i)
+    data = desk.table([[f"../pictures/im{i}.png", "ab"[i % 2]] for i in range(20)])
+    desk.write("slurm.yaml", "queue: long\n")
+    arguments = desk.study(
+        f"\ufeffstudy: mine-2\ndefaults: &all {{dataset: '{data}'}}\nexperiments:\n"
+        "  a: {notebook: 00_data}\n  b: {notebook: 00_data, set: {<<: *all, seed: 0}}\n"
+    )
+    assert run_all.main([*arguments, "--dry-run"]) == 0
+    assert "1 runs, 0 done, 1 to do" in capsys.readouterr().out

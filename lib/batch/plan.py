@@ -150,7 +150,9 @@ def read_text(summary: Path) -> str:
         text = summary.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         text = ""
-    if not text.startswith("study,run,notebook,dataset,"):
+    if not {"study", "run", "dataset", "metric", "value"} <= set(
+        text.partition("\n")[0].split(",")
+    ):
         raise ParameterError(f"summary: {summary} is no summary.csv of a study")
     return text
 

@@ -121,7 +121,8 @@ def split_rows(
         try:
             parts = grouped_stratified_split(y, by, SHARES, seed, n=len(rows))
         except DataError as error:
-            raise DataError(f"{table.where}: {error}") from error
+            alike = f" ({copies:,} are copies of another, and stay with it)" if copies else ""
+            raise DataError(f"{table.where}: {error}{alike}") from error
         notes.append(f"No split given: 70/10/20, {unit}, seed {seed}.")
         return {s: rows[part] for s, part in zip(SPLITS, parts, strict=True)}, tuple(notes)
     given = np.asarray(table.splits)[rows]

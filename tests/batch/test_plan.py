@@ -13,7 +13,9 @@ from lib.batch import study as study_module
 from lib.batch.plan import REPORT_NOTEBOOKS, PlannedRun, plan_study
 from lib.batch.select import fitting, select
 from lib.batch.study import StudyError, read_study
+from lib.encoder import build_encoder
 from lib.params import NOTEBOOKS, notebook_defaults
+from lib.weights import save_encoder
 
 PRETRAIN = "  pretrain: {notebook: 01_pretrain, matrix: {seed: [0, 1]}}\n"
 
@@ -115,8 +117,14 @@ def test_runs_use_the_defaults_of_their_notebook(lab: Any) -> None:
 
 
 def test_the_same_run_twice_is_one_run(lab: Any) -> None:
-    twice = "  pretrain: {notebook: 01_pretrain, cases: [{}, {seed: 0}, {device: cpu}]}\n"
+    twice = "  pretrain: {notebook: 01_pretrain, cases: [{}, {seed: 0}]}\n"
     assert len(plan(lab, twice)) == 1
+
+
+def test_two_settings_that_make_one_run_are_refused(lab: Any) -> None:
+    """A device is no part of a run's id: of the two only the first would be done, unnoticed."""
+    [found] = refusal(lab, "  a: {notebook: 01_pretrain, matrix: {device: [auto, cpu]}}\n")
+    assert found.startswith("experiments.a.device: cpu here and auto in experiments.a make one run")
 
 
 def test_a_run_shared_by_two_experiments_has_one_name(lab: Any) -> None:
@@ -344,12 +352,13 @@ def test_a_report_comes_last_and_needs_everything(lab: Any, report_notebook: str
 
 
 def test_a_report_on_a_summary_of_its_own_needs_nothing(lab: Any, report_notebook: str) -> None:
-    summary = lab.write("study,dataset,value\ns,breastmnist,1\n", "summary.csv")
+    head = "study,run,dataset,metric,value\n"
+    summary = lab.write(f"{head}s,r,breastmnist,auroc,1\n", "summary.csv")
     report = f"  report: {{notebook: {report_notebook}, set: {{summary: '{summary}'}}}}\n"
     *_, run = plan(lab, PRETRAIN + report)
     assert (run.needs, run.synthetic, run.params["summary"]) == ((), False, str(summary))
     for dataset in ("phantom", "phantom-fundus"):
-        lab.write(f"study,dataset,value\ns,{dataset},1\n", "summary.csv")
+        lab.write(f"{head}s,r,{dataset},auroc,1\n", "summary.csv")
         *_, other = plan(lab, PRETRAIN + report)
         assert other.name != run.name
         assert other.synthetic
@@ -419,9 +428,7 @@ def test_a_relative_path_is_found_from_the_current_folder(
     assert name_of(lab, "npz:cells.npz") == whole
 
 
-def test_an_encoder_of_an_earlier_run_counts_by_its_run(
-    lab: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_encoder_of_an_earlier_run_counts_by_its_run(lab: Any) -> None:
     """Named by experiment, run, beginning of a run, folder or file, it is the same probe."""
     [encoder, probe] = plan(
         lab,
@@ -431,9 +438,9 @@ def test_an_encoder_of_an_earlier_run_counts_by_its_run(
     folder = lab.results / "other" / "runs" / encoder.name
     folder.mkdir(parents=True)
     file = folder / "encoder.safetensors"
-    file.write_bytes(b"")
     used = {"run": encoder.name, "method": "simclr", "augment": "novel"}
-    monkeypatch.setattr("lib.weights.read_header", lambda path: {"parameters": used})
+    header = {"size": 28, "dataset": "phantom", "parameters": used, "commit": "abc"}
+    save_encoder(file, build_encoder("resnet18", "strided", 3, seed=0), header)
     for init in (encoder.name, encoder.name[:-3], folder, file):
         [again] = plan(lab, f"  probe: {{notebook: 02_probe, set: {{init: '{init}'}}}}\n")
         assert again.name == probe.name
