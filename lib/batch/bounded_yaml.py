@@ -95,7 +95,7 @@ def measure(text: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_nodes):
                 raise refusal(f"*{event.anchor} contains itself", event)
-            anchor, size = None, sizes.get(event.anchor, 1)
+            anchor, size = None, sizes.get(str(event.anchor), 1)
         else:
             continue
         if anchor is not None:
