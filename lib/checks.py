@@ -16,6 +16,9 @@ class ParameterError(ValueError):
 
 
 Check = Callable[[Any], Any]
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
+# What Windows takes for a device, whatever follows after a dot.
+DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 # Unicode's control characters, lone surrogates (of file names), line and paragraph separators.
 CONTROL = ("Cc", "Cs", "Zl", "Zp")
 
@@ -54,6 +57,20 @@ def one_line(message: str) -> str:
     """A message as one line of what a terminal only shows: control characters are spelt out."""
     signs = (c.encode("unicode_escape").decode() if has_control(c) else c for c in message)
     return "".join(signs)
+
+
+def folder_name(value: Any) -> str:
+    """Accept what a folder may be called on any system, and nothing that leads out of one."""
+    if not isinstance(value, str) or not NAME.fullmatch(value) or DEVICES.fullmatch(value):
+        raise ParameterError(
+            "expected a name of letters, digits, _ . -, at most 100, which a folder can have"
+        )
+    return value
+
+
+def optional(check: Check) -> Check:
+    """Accept an empty text, or what `check` accepts."""
+    return lambda value: "" if value == "" else check(value)
 
 
 def flag(value: Any) -> bool:

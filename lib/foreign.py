@@ -132,13 +132,12 @@ def _load(path: Path) -> Mapping[str, Any]:
 
 def _prefix(path: Path, state: Mapping[str, Tensor]) -> str:
     """What stands before torchvision's names in this state dict."""
-    end = "layer1.0.conv1.weight"
+    end, none = "layer1.0.conv1.weight", torch.zeros(0)
     prefixes = [
         key.removesuffix(end)
         for key in state
-        if key.endswith(end) and f"{key.removesuffix(end)}conv1.weight" in state
+        if key.endswith(end) and state.get(f"{key.removesuffix(end)}conv1.weight", none).dim() == 4
     ]
-    prefixes = [p for p in prefixes if state[f"{p}conv1.weight"].dim() == 4]
     if len(prefixes) != 1:
         found = f"encoders under {', '.join(prefixes)}" if prefixes else f"found {_names(state)}"
         raise EncoderError(f"{path}: needs one ResNet with torchvision's names; {found}")

@@ -16,10 +16,12 @@ from lib.checks import (
     augmentation,
     device_name,
     flag,
+    folder_name,
     grade_scale,
     label_budgets,
     number,
     one_of,
+    optional,
     several,
     short_text,
     shorten,
@@ -147,7 +149,9 @@ PARAMETERS: dict[str, Parameter] = {
     "device": Parameter(device_name, "auto, cpu, cuda or cuda:N", in_hash=False),
     "precision": Parameter(one_of("auto", "fp32", "bf16"), "number format of the encoder"),
     "results": Parameter(text, "folder of the results; empty: the repository's", in_hash=False),
-    "study": Parameter(text, "name of the study the run belongs to", in_hash=False),
+    "study": Parameter(
+        optional(folder_name), "name of the study the run belongs to", in_hash=False
+    ),
     "out": Parameter(text, "folder of this run; empty: chosen by the parameters", in_hash=False),
 }
 

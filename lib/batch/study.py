@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from lib.batch.bounded_yaml import MOST_BYTES, YamlError, parse_yaml
 from lib.batch.owner import label_of
-from lib.checks import ParameterError, has_control, one_line, shorten
+from lib.checks import ParameterError, folder_name, has_control, one_line, shorten
 from lib.params import PARAMETERS, check_value, notebook_defaults, unknown
 
 STUDY_KEYS = ("study", "title", "question", "defaults", "experiments")
@@ -20,9 +19,6 @@ EXPERIMENT_KEYS = ("notebook", "set", "matrix", "cases", "where")
 RUNNER_SETS = ("results", "study", "out")
 # `init: scratch` and `init: imagenet` mean weights, so no experiment can be called that.
 RESERVED = ("scratch", "imagenet")
-# What a study may be called: its name is a folder's, on any system.
-NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
-DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
 class StudyError(Exception):
@@ -114,9 +110,10 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
         f"{path}: {unknown(str(k), list(STUDY_KEYS))}" for k in content if k not in STUDY_KEYS
     ]
     name = content.get("study")
-    if not isinstance(name, str) or not NAME.fullmatch(name) or DEVICES.fullmatch(name):
-        rule = "a name of letters, digits, _ . -, at most 100, which a folder can have"
-        mistakes.append(f"{path}: study: expected {rule}; found {shorten(repr(name))}")
+    try:
+        folder_name(name)
+    except ParameterError as error:
+        mistakes.append(f"{path}: study: {error}; found {shorten(repr(name))}")
     for key in ("title", "question"):
         if isinstance(content.get(key), list | dict):
             mistakes.append(f"{path}: {key}: expected text, found {kind_of(content[key])}")

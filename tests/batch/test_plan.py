@@ -492,3 +492,18 @@ def test_where_picks_runs_of_the_experiment_before(lab: Any) -> None:
 def test_where_that_cannot_be_is_refused(lab: Any, probe: str, line: str) -> None:
     [found] = refusal(lab, PRETRAIN + f"  probe: {{notebook: 02_probe, {probe}}}\n")
     assert found.startswith(f"experiments.probe.{line}")
+
+
+# What a plan leaves behind
+
+
+def test_digests_are_kept_of_a_plan_that_holds_and_not_of_a_refused_one(lab: Any) -> None:
+    good = lab.npz()
+    digests = lab.folder / "cache" / "digests"
+    one = f"  a: {{notebook: 00_data, set: {{dataset: '{good}'}}}}\n"
+    refusal(lab, one + "  b: {notebook: 00_data, set: {dataset: bloodmist}}\n")
+    assert not digests.exists()
+    module.cached_describe.cache_clear()
+    plan(lab, one)
+    [kept] = digests.glob("*.json")
+    assert str(lab.folder / "cells.npz") in kept.read_text(encoding="utf-8")

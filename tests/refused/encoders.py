@@ -111,6 +111,11 @@ CASES = [
         "vit.weight": torch.zeros(3)}}), "one ResNet with torchvision's names"),
     init("checkpoint of two channels", lambda d: saved(d, {
         "state_dict": resnet_state(channels=2)}), "net.ckpt", "takes 2 channels"),
+    init("checkpoint of numbers for keys", lambda d: saved(d, {"state_dict": {
+        3: torch.zeros(3)}}), "no `state_dict` of tensors"),
+    init("checkpoint with a first convolution of no dimension", lambda d: saved(d, {
+        "state_dict": {**resnet_state(), "convnet.conv1.weight": torch.tensor(1.0)}}),
+        "one ResNet with torchvision's names"),
     init("checkpoint with a first convolution of 5 × 5", lambda d: saved(d, {
         "state_dict": resnet_state(kernel=5)}), "5×5"),
 ]  # fmt: skip
