@@ -25,7 +25,7 @@ SCRIPT = "<script>alert(1)</script>"
 MATH = r"$\frac{a$ & **bold** [x](javascript:alert(2)) `code`"
 IMAGE = "<img src=x onerror=alert(3)>"
 CLASSES = (SCRIPT, MATH, IMAGE)
-FOLDER = "<b onclick=alert(4)>own$x$"
+FOLDER = """<b onclick="alert(4)">own$x$"""
 BROKEN = "<i>broken_$y$.png"
 STUDY = """
 study: hostile

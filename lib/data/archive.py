@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -20,7 +21,16 @@ from lib.data.decode import DECODER_VERSION, MIN_SIDE, centre_square, resample
 
 STREAM_BLOCK = 2**24
 CHUNK_BYTES = 2**26  # what resampling holds in memory at a time
-DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+# zipfile raises RuntimeError for a member with a password, numpy TokenError for some headers.
+DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    tokenize.TokenError,
+)
 
 
 @dataclass(frozen=True)

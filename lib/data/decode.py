@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,8 @@ def glance(path: Path) -> str:
 
     try:
         check_bytes(path)
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, which no image is refused for
             check_size(file.read(HEADER_BYTES))
             file.seek(0)
             Image.open(file).close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -81,12 +82,14 @@ def read_csv(path: Path) -> FileTable:
         _refuse_torn(path, groups, splits, lines)
     finder = _Finder(path.parent)
     paths = [finder.find(name) for name in names]
-    twice = [p for p, times in Counter(p for p in paths if p is not None).items() if times > 1]
+    # `a.png` and `./a.png` are one file.
+    places = [None if p is None else os.path.normpath(p) for p in paths]
+    twice = [p for p, times in Counter(p for p in places if p is not None).items() if times > 1]
     if twice:
-        rows = [str(lines[i]) for i, p in enumerate(paths) if p == twice[0]]
+        rows = [str(lines[i]) for i, p in enumerate(places) if p == twice[0]]
         raise DataError(
-            f"{path}: {twice[0].name} is listed more than once (lines {', '.join(rows[:SHOWN])}); "
-            "give one line an image, several labels as a|b"
+            f"{path}: {Path(twice[0]).name} is listed more than once (lines "
+            f"{', '.join(rows[:SHOWN])}); give one line an image, several labels as a|b"
         )
     return FileTable(
         where=str(path),

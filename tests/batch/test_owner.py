@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,3 +88,21 @@ def test_a_pipe_has_no_name_to_go_by(tmp_path: Path) -> None:
     assert label_of(Path("/dev/null")) == ""
     record_owner(tmp_path / "mine", "")
     assert not (tmp_path / "mine").exists()
+
+
+def test_results_of_one_file_are_not_written_over_by_another(
+    lab: Any,
+    fake: Any,
+    run_all: Callable[..., int],
+    chain: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_all(chain, "--only", "data") == 0
+    (lab.folder / "elsewhere").mkdir()
+    other = lab.write(chain.read_text(encoding="utf-8"), "elsewhere/study.yaml")
+    before = lab.files()
+    capsys.readouterr()
+    assert run_all(other) == 2
+    assert "study: tiny: " in capsys.readouterr().err
+    assert lab.files() == before
+    assert run_all(chain, "--only", "data") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -507,3 +508,15 @@ def test_digests_are_kept_of_a_plan_that_holds_and_not_of_a_refused_one(lab: Any
     plan(lab, one)
     [kept] = digests.glob("*.json")
     assert str(lab.folder / "cells.npz") in kept.read_text(encoding="utf-8")
+
+
+def test_no_name_of_a_run_leads_out_of_its_folder(lab: Any) -> None:
+    """Whatever data, variants and experiments are called, a run's folder is one plain name."""
+    (lab.folder / ("x" * 200)).mkdir()
+    long = lab.npz(f"{'x' * 200}/{'y' * 200}.npz")
+    odd = lab.npz("..$(id)'`<b> ü.npz")
+    for dataset in (long, odd):
+        body = f'dataset: "{dataset}", variant: "../../<script>"'
+        [run] = plan(lab, f'  "../../e": {{notebook: 01_pretrain, set: {{{body}}}}}\n')
+        assert re.fullmatch(r"pretrain-[a-z0-9-]+-script-s0-[0-9a-f]{8}", run.name)
+        assert len(run.name) < 200

@@ -288,6 +288,8 @@ CSV = [
     table("missing files", MISSING, "image,label", "20 of 20 images are not there", "gone0.jpg"),
     table("too many missing", [*PLAIN, *MISSING[:5]], "image,label", "5 of 25", "gone0.jpg"),
     table("a row twice", [*PLAIN, PLAIN[3]], "image,label", "im3.png is listed more than once"),
+    table("a row twice, spelt otherwise", [*PLAIN, ["./im3.png", "b"]], "image,label",
+          "im3.png is listed more than once (lines 5, 22)"),
     table("no label in a row", [*PLAIN, ["x.png", ""]], "image,label", "column label is empty"),
     table("no group in a row", [[*r, ""] for r in PLAIN], "image,label,group", "column group"),
     table("unknown split", [[*r, "dev"] for r in PLAIN], "image,label,split", "holds 'dev'"),
