@@ -6,6 +6,7 @@ import difflib
 import itertools
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +16,61 @@ class ParameterError(ValueError):
 
 
 Check = Callable[[Any], Any]
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
+# What Windows takes for a device, whatever follows after a dot.
+DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+# Unicode's control characters, lone surrogates (of file names), line and paragraph separators.
+CONTROL = ("Cc", "Cs", "Zl", "Zp")
 
 
 def text(value: Any) -> str:
-    """Accept a string."""
+    """Accept a string without control characters."""
     if not isinstance(value, str):
         raise ParameterError("expected text")
+    if has_control(value):
+        raise ParameterError("expected text without control characters")
     return value
+
+
+def short_text(most: int) -> Check:
+    """Accept a string of at most `most` characters, none of them a control character."""
+
+    def check(value: Any) -> str:
+        if len(text(value)) > most:
+            raise ParameterError(f"expected text of at most {most} characters")
+        return str(value)
+
+    return check
+
+
+def has_control(text: str) -> bool:
+    """Whether a text holds a control character, a line break, or a byte that is no UTF-8."""
+    return any(unicodedata.category(c) in CONTROL for c in text)
+
+
+def shorten(shown: str, most: int = 60) -> str:
+    """A text as a message shows it: the beginning, where it is long."""
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def one_line(message: str) -> str:
+    """A message as one line of what a terminal only shows: control characters are spelt out."""
+    signs = (c.encode("unicode_escape").decode() if has_control(c) else c for c in message)
+    return "".join(signs)
+
+
+def folder_name(value: Any) -> str:
+    """Accept what a folder may be called on any system, and nothing that leads out of one."""
+    if not isinstance(value, str) or not NAME.fullmatch(value) or DEVICES.fullmatch(value):
+        raise ParameterError(
+            "expected a name of letters, digits, _ . -, at most 100, which a folder can have"
+        )
+    return value
+
+
+def optional(check: Check) -> Check:
+    """Accept an empty text, or what `check` accepts."""
+    return lambda value: "" if value == "" else check(value)
 
 
 def flag(value: Any) -> bool:
@@ -36,7 +85,9 @@ def whole(low: int, high: int | None = None) -> Check:
     limits = f"from {low}" if high is None else f"from {low} to {high}"
 
     def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ParameterError(f"expected a whole number {limits}")
+        if not math.isfinite(value) or value != int(value):
             raise ParameterError(f"expected a whole number {limits}")
         if value < low or (high is not None and value > high):
             raise ParameterError(f"expected a whole number {limits}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,17 +62,20 @@ def read_checkpoint(path: Path, *, stem: str | None = None) -> tuple[Encoder, di
     found = {7: "imagenet", 3: "strided" if stem == "strided" else "small"}.get(kernel)
     if found is None:
         raise EncoderError(f"{path}: its first convolution is {kernel}×{kernel}, not 7×7 or 3×3")
+    if channels not in (1, 3):
+        raise EncoderError(f"{path}: its encoder takes {channels} channels; only 1 or 3 can be fed")
     statistics = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} if imagenet else {}
     encoder = build_encoder(_architecture(path, weights), found, channels, seed=0, **statistics)
     try:
         encoder.resnet.load_state_dict(weights)
     except RuntimeError as error:
         raise EncoderError(f"{path}: {_one_line(error)}") from error
+    parameters = checkpoint.get("hyper_parameters")
     about = {
         "prefix": prefix,
         "imagenet": imagenet,
         "epoch": checkpoint.get("epoch"),
-        "parameters": dict(checkpoint.get("hyper_parameters") or {}),
+        "parameters": dict(parameters) if isinstance(parameters, Mapping) else {},
     }
     return encoder, about
 
@@ -86,6 +90,7 @@ def _is_imagenet(state: Mapping[str, Tensor], prefix: str) -> bool:
     classifier = state.get(f"{prefix}fc.weight")
     return (
         classifier is not None
+        and classifier.dim() == 2
         and len(classifier) == IMAGENET_CLASSES
         and state[f"{prefix}conv1.weight"].shape[1] == len(IMAGENET_MEAN)
     )
@@ -94,7 +99,8 @@ def _is_imagenet(state: Mapping[str, Tensor], prefix: str) -> bool:
 def _state(path: Path, checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """The tensors of a checkpoint: those under `state_dict`, or the file's own."""
     state = checkpoint.get("state_dict", checkpoint)
-    if not (isinstance(state, Mapping) and all(isinstance(v, Tensor) for v in state.values())):
+    named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise EncoderError(
             f"{path}: no `state_dict` of tensors in it (found {_names(checkpoint)});"
             " a Lightning checkpoint or a bare state dict is needed"
@@ -104,7 +110,8 @@ def _state(path: Path, checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        with torch.serialization.safe_globals(list(ATTRIBUTE_DICTS)):
+        with torch.serialization.safe_globals(list(ATTRIBUTE_DICTS)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an unusual pickle; what is wrong is said below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
@@ -125,11 +132,11 @@ def _load(path: Path) -> Mapping[str, Any]:
 
 def _prefix(path: Path, state: Mapping[str, Tensor]) -> str:
     """What stands before torchvision's names in this state dict."""
-    end = "layer1.0.conv1.weight"
+    end, none = "layer1.0.conv1.weight", torch.zeros(0)
     prefixes = [
         key.removesuffix(end)
         for key in state
-        if key.endswith(end) and f"{key.removesuffix(end)}conv1.weight" in state
+        if key.endswith(end) and state.get(f"{key.removesuffix(end)}conv1.weight", none).dim() == 4
     ]
     if len(prefixes) != 1:
         found = f"encoders under {', '.join(prefixes)}" if prefixes else f"found {_names(state)}"

@@ -166,7 +166,8 @@ def slug(value: str) -> str:
     if colon:
         p = Path(path)
         value = f"{kind}-{p.parent.name + '-' if kind == 'csv' else ''}{p.stem}"
-    return re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")
+    # A folder's name holds 255 bytes at most; what was cut off counts in the hash.
+    return re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:60]
 
 
 def short_name(dataset: str) -> str:

@@ -28,16 +28,18 @@ def markdown(
     *,
     folder: Path | None = None,
     attachments: Mapping[str, Mapping[str, str]] | None = None,
+    tags: bool = True,
 ) -> str:
     """HTML of a Markdown text in Jupyter's dialect; formulas become MathML.
 
     `$…$` and `$$…$$` in text are formulas, in code they are left alone; a formula that cannot be
     converted stays as it was typed. Images in `folder` or among a cell's `attachments` are
-    embedded, others are named instead of loaded.
+    embedded, others are named instead of loaded. tags: whether HTML in the text is markup; else it
+    is shown as it was typed.
     """
     parser, renderer_class = _markdown_parser()
     renderer = renderer_class(
-        escape=False,
+        escape=not tags,
         embed_images=folder is not None,
         exclude_anchor_links=True,
         path=str(folder or ""),

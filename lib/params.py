@@ -16,11 +16,15 @@ from lib.checks import (
     augmentation,
     device_name,
     flag,
+    folder_name,
     grade_scale,
     label_budgets,
     number,
     one_of,
+    optional,
     several,
+    short_text,
+    shorten,
     text,
     training_augmentation,
     whole,
@@ -34,6 +38,7 @@ REMEDIES = (
     "none", "undersample", "oversample", "class_weights", "focal", "balanced_softmax",
     "logit_adjustment",
 )  # fmt: skip
+SEEDS = 2**32 - 1  # the largest that scikit-learn takes
 METRICS = ("auroc", "accuracy", "balanced_accuracy", "average_precision", "macro_f1")
 
 
@@ -52,7 +57,7 @@ PARAMETERS: dict[str, Parameter] = {
         text, "a MedMNIST name, phantom, phantom-fundus, npz:PATH, folder:PATH or csv:PATH"
     ),
     "size": Parameter(whole(7, 1024), "image side in pixels"),
-    "split_seed": Parameter(whole(0), "seed of the split, where a data set brings none"),
+    "split_seed": Parameter(whole(0, SEEDS), "seed of the split, where a data set brings none"),
     "folds": Parameter(whole(0, 100), "folds of a cross-validation; 0: the data set's own split"),
     "fold": Parameter(whole(0, 99), "which fold is the test split, from 0"),
     "cap_per_class": Parameter(whole(0), "at most so many images of each class; 0: all"),
@@ -61,12 +66,14 @@ PARAMETERS: dict[str, Parameter] = {
         one_of("none", "fundus"), "what is done to each photograph before it is resized"
     ),
     "data_root": Parameter(text, "folder of the data files; empty: MEDMNIST_ROOT", in_hash=False),
-    "seed": Parameter(whole(0), "seed of everything random in the run"),
+    "seed": Parameter(whole(0, SEEDS), "seed of everything random in the run"),
     # pretraining
     "method": Parameter(one_of("simclr", "supcon"), "contrastive method"),
     "balanced_batches": Parameter(flag, "supcon: batches with as many images of each class"),
     "seen_labels": Parameter(label_budgets, "supcon: labelled training images it may see"),
-    "variant": Parameter(text, "a name in tables, where runs differ in a parameter without column"),
+    "variant": Parameter(
+        short_text(60), "a name in tables, where runs differ in a parameter without column"
+    ),
     "augment": Parameter(augmentation, "augmentation sequence"),
     "crop_scale": Parameter(number(0, 1), "smallest crop as a share of the area; 0: sequence's"),
     "encoder": Parameter(one_of("resnet18", "resnet50"), "encoder architecture"),
@@ -142,7 +149,9 @@ PARAMETERS: dict[str, Parameter] = {
     "device": Parameter(device_name, "auto, cpu, cuda or cuda:N", in_hash=False),
     "precision": Parameter(one_of("auto", "fp32", "bf16"), "number format of the encoder"),
     "results": Parameter(text, "folder of the results; empty: the repository's", in_hash=False),
-    "study": Parameter(text, "name of the study the run belongs to", in_hash=False),
+    "study": Parameter(
+        optional(folder_name), "name of the study the run belongs to", in_hash=False
+    ),
     "out": Parameter(text, "folder of this run; empty: chosen by the parameters", in_hash=False),
 }
 
@@ -159,16 +168,17 @@ def check_value(name: str, value: Any) -> Any:
     try:
         return PARAMETERS[name].check(value)
     except ParameterError as error:
-        raise ParameterError(f"{name}: {error}, found {json.dumps(value, default=str)}") from None
+        found = shorten(json.dumps(value, default=str))
+        raise ParameterError(f"{name}: {error}, found {found}") from None
     except (TypeError, ValueError, OverflowError) as error:
-        raise ParameterError(f"{name}: {error}, found {value!r}") from None
+        raise ParameterError(f"{name}: {error}, found {shorten(repr(value))}") from None
 
 
 def unknown(name: str, known: Mapping[str, Any] | list[str]) -> str:
     """One line on a name that is not known, with the nearest ones."""
     close = difflib.get_close_matches(name, list(known), 1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
-    return f"{name}: unknown key ({hint})"
+    return f"{shorten(name)}: unknown key ({hint})"
 
 
 def notebook_defaults(notebook: str, folder: Path = NOTEBOOKS) -> dict[str, Any]:
@@ -177,10 +187,14 @@ def notebook_defaults(notebook: str, folder: Path = NOTEBOOKS) -> dict[str, Any]
     notebook: the name without `.ipynb`. Raises ParameterError where the notebook or the cell is
     missing, or a default is not a literal.
     """
+    names = sorted(p.stem for p in folder.glob("*.ipynb"))
+    if notebook not in names:  # a path to a notebook elsewhere is no name of one here
+        close = difflib.get_close_matches(notebook, names, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ParameterError(
+            f"notebook: no {shorten(notebook)} (there are {', '.join(names)}{hint})"
+        )
     path = folder / f"{notebook}.ipynb"
-    if not path.exists():
-        names = sorted(p.stem for p in folder.glob("*.ipynb"))
-        raise ParameterError(f"notebook: no {notebook} (there are {', '.join(names)})")
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
     if not tagged:

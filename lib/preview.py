@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lib.augment import SEQUENCES, make_augment
 from lib.data.base import DataSet
+from lib.findings.names import plain
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -63,7 +64,7 @@ def no_pictures(data: DataSet) -> Markdown:
     from IPython.display import Markdown
 
     return Markdown(  # type: ignore[no-untyped-call]
-        f"*Images of {data.title} are left out of this report (`pictures: false`).*"
+        f"*Images of {plain(data.title)} are left out of this report (`pictures: false`).*"
     )
 
 

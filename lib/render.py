@@ -173,7 +173,8 @@ def _output(output: Any) -> str:
         return tidy(data["text/html"])
     for kind in ("text/markdown", "text/latex"):
         if kind in data:
-            return markdown(data[kind])
+            # What a run says holds names from users' data: a tag there is a name, not markup.
+            return markdown(data[kind], tags=False)
     text = terminal(data.get("text/plain", ""))
     return f'<pre class="text">{text}</pre>' if text else ""
 

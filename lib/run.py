@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import time
@@ -222,7 +223,9 @@ def find_encoder(init: str, results: Path) -> str:
             return str(candidate / "encoder.safetensors")
         if candidate.is_file():
             return str(candidate)
-    found = sorted(results.glob(f"*/runs/{init}*/encoder.safetensors"))
+    # A run's name, not a pattern, nor a way out of the results.
+    pattern = f"*/runs/{glob.escape(init)}*/encoder.safetensors"
+    found = [] if "/" in init else sorted(results.glob(pattern))
     # A whole name is meant as it stands, also where it is the beginning of another.
     found = [file for file in found if file.parent.name == init] or found
     names = {file.parent.name for file in found}

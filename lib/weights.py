@@ -109,8 +109,21 @@ def load_encoder(path: str | Path) -> tuple[Encoder, dict[str, Any]]:
 
     path = _encoder_file(path)
     header = read_header(path)
+    encoder = _network(path, header)
     try:
-        encoder = build_encoder(
+        encoder.resnet.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path}: its tensors are not those of {header['architecture']} with the"
+            f" {header['stem']} stem: {' '.join(str(error).split())[:200]}"
+        ) from error
+    return encoder.eval(), header
+
+
+def _network(path: Path, header: Mapping[str, Any]) -> Encoder:
+    """The network that a header describes, with any weights."""
+    try:
+        return build_encoder(
             header["architecture"],
             header["stem"],
             header["channels"],
@@ -120,14 +133,73 @@ def load_encoder(path: str | Path) -> tuple[Encoder, dict[str, Any]]:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: its header makes no encoder: {error}") from error
-    try:
-        encoder.resnet.load_state_dict(load_file(path))
-    except RuntimeError as error:
+
+
+def inspect_init(path: str | Path, stem: str | None = None) -> dict[str, Any]:
+    """The `encoder`, `stem` and `channels` of a file that `load_init` would take, cheaply.
+
+    Of a file of `save_encoder`, header and shapes are read; a checkpoint is read whole,
+    without running anything in it. Raises EncoderError for what `load_init` would not take.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix == ".safetensors":
+        header = check_tensors(_encoder_file(path))
+        return {
+            "encoder": header["architecture"],
+            "stem": header["stem"],
+            "channels": header["channels"],
+        }
+    if path.suffix not in CHECKPOINTS:
+        raise _unfit(path)
+    loaded, _ = read_checkpoint(path, stem=stem)
+    return {"encoder": loaded.architecture, "stem": loaded.stem, "channels": loaded.channels}
+
+
+def check_tensors(path: Path) -> dict[str, Any]:
+    """The header of an encoder file; WeightsError where its tensors' shapes are not as it says."""
+    from safetensors import safe_open
+
+    header = read_header(path)
+    wanted = _shapes(path, header)
+    with safe_open(path, framework="pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise WeightsError(
+                f"{path}: its tensors are not those of {header['architecture']} with the"
+                f" {header['stem']} stem: {name} is {_say_shape(found.get(name))}, needed is"
+                f" {_say_shape(wanted.get(name))}"
+            )
+    return header
+
+
+def _shapes(path: Path, header: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The tensors of the network that a header describes."""
+    state = _network(path, header).resnet.state_dict()
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def _say_shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else " × ".join(map(str, shape)) or "a number"
+
+
+def check_fits(path: str | Path, held: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """WeightsError where a file holds another encoder than asked for; None asks for nothing."""
+    differing = [key for key in asked if asked[key] is not None and asked[key] != held[key]]
+    if differing:
         raise WeightsError(
-            f"{path}: its tensors are not those of {header['architecture']} with the"
-            f" {header['stem']} stem: {' '.join(str(error).split())[:200]}"
-        ) from error
-    return encoder.eval(), header
+            f"init: {path} holds {', '.join(f'{key} {held[key]}' for key in differing)},"
+            f" asked for is {', '.join(f'{key} {asked[key]}' for key in differing)};"
+            " ask for what the file holds"
+        )
+
+
+def _unfit(path: Path) -> WeightsError:
+    found = "a file of another kind" if path.exists() else "no such file or folder"
+    return WeightsError(
+        f"init: {path}: {found}; give scratch, imagenet, a run folder, a .safetensors file"
+        f" or a checkpoint ({', '.join(CHECKPOINTS)})"
+    )
 
 
 def load_init(
@@ -180,20 +252,10 @@ def load_init(
         text = f"{whose} ({path})"
         provenance = {"init": "checkpoint", "text": text, "file": str(path), **about}
     else:
-        found = "a file of another kind" if path.exists() else "no such file or folder"
-        raise WeightsError(
-            f"init: {spec}: {found}; give scratch, imagenet, a run folder, a .safetensors file"
-            f" or a checkpoint ({', '.join(CHECKPOINTS)})"
-        )
+        raise _unfit(path)
     asked = {"encoder": encoder, "stem": stem, "channels": channels}
     held = {"encoder": loaded.architecture, "stem": loaded.stem, "channels": loaded.channels}
-    differing = [key for key in asked if asked[key] is not None and asked[key] != held[key]]
-    if differing:
-        raise WeightsError(
-            f"init: {path} holds {', '.join(f'{key} {held[key]}' for key in differing)},"
-            f" asked for is {', '.join(f'{key} {asked[key]}' for key in differing)};"
-            " ask for what the file holds"
-        )
+    check_fits(path, held, asked)
     return loaded.train(), provenance
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
+import math
 import tokenize
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("size", 28.5, "expected a whole number"),
     ("size", "28", 'expected a whole number from 7 to 1024, found "28"'),
     ("size", True, "expected a whole number"),
-    ("seed", -1, "expected a whole number from 0, found -1"),
+    ("seed", -1, "expected a whole number from 0 to 4294967295, found -1"),
     ("seed", float("nan"), "seed: "),
     ("seed", float("inf"), "seed: "),
     ("seed", None, "found null"),
@@ -234,3 +236,28 @@ def test_a_notebook_that_is_not_there(tmp_path: Path) -> None:
     write_notebook(tmp_path, "", ["parameters"])
     with pytest.raises(ParameterError, match=r"no 01_nothing \(there are 09_x\)"):
         notebook_defaults("01_nothing", tmp_path)
+
+
+HOSTILE: list[Any] = [
+    None, True, False, -1, 0, 1.5, 10**400, -(10**400), float("nan"), float("inf"), "", " ", "x",
+    "nan", "9" * 5000, "1,1", "1,,2", "../..", "a\nb", "\udcff", b"bytes", [], [[]], [None],
+    [1, "x"], {}, {"a": 1}, {1, 2}, (1, 2), datetime.date(2026, 1, 1), "x" * 10_000, [1] * 10_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_any_value_is_taken_as_plain_data_or_refused_in_a_line(name: str) -> None:
+    """No parameter lets a value of another kind through, nor fails in another way."""
+    taken = 0
+    for value in HOSTILE:
+        try:
+            checked = check_value(name, value)
+        except ParameterError as error:
+            assert str(error).startswith(f"{name}: ")
+            assert len(str(error)) < 400
+            continue
+        taken += 1
+        assert isinstance(checked, str | int | float | bool)
+        assert not isinstance(checked, float) or math.isfinite(checked)
+        assert checked == check_value(name, checked)  # as it is read back from params.yaml
+    assert taken < len(HOSTILE) / 2

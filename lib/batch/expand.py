@@ -92,6 +92,6 @@ def check_where(experiment: Experiment, planned: Mapping[str, list[PlannedRun]])
     for init in sorted(inits) if experiment.where else []:
         if init not in planned:
             mistakes.append("where: picks runs of the experiment that init names; it names none")
-        elif not any(picked(experiment, source) for source in planned[init]):
+        elif planned[init] and not any(picked(experiment, source) for source in planned[init]):
             mistakes.append(f"where: none of the {len(planned[init])} runs of {init} fits")
     return mistakes

@@ -19,7 +19,7 @@ from lib.batch.progress import seconds_in_words
 from lib.batch.study import Study
 from lib.batch.summary import conclusions, findings, headline
 from lib.data.embedded import EMBEDDED
-from lib.figures.base import colour_of, new_figure, tidy
+from lib.figures.base import as_typed, colour_of, new_figure, tidy
 from lib.files import write_text
 from lib.findings import report_grades
 from lib.findings.claims import CLAIMS
@@ -174,7 +174,7 @@ def plot_lines(rows: pd.DataFrame) -> Figure:
             ordered = line.set_index("labels").reindex(budgets)
             label = name_line(method, augment, protocol) if whole else name_source(method, augment)
             floor = method in ("random", "pixels") or (whole and protocol == "probe")
-            names[label] = axes.errorbar(
+            names[as_typed(label)] = axes.errorbar(
                 range(len(budgets)),
                 ordered["mean"],
                 yerr=ordered["std"].fillna(0),
@@ -184,7 +184,7 @@ def plot_lines(rows: pd.DataFrame) -> Figure:
                 color=colour_of(method, augment),
             )
         axes.set_xticks(range(len(budgets)), budgets)
-        axes.set(title=f"{dataset}, {size} px", xlabel="labelled training images")
+        axes.set(title=as_typed(f"{dataset}, {size} px"), xlabel="labelled training images")
         tidy(axes)
     for axes_row in grid:
         axes_row[0].set_ylabel("test AUROC, mean ± sd")

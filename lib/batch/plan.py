@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.batch.expand import check_where, expand, in_order
+from lib.batch.owner import check_owner
 from lib.batch.passes import count_work
 from lib.batch.study import Experiment, Setting, Study, StudyError
 from lib.checks import ParameterError
+from lib.data.cache import holding_digests
 from lib.data.embedded import EMBEDDED
 from lib.data.folds import fold_counts
 from lib.identity import (
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 ENCODER_NOTEBOOKS = ("01_pretrain", "03_finetune")
 # Notebooks that read the study's summary: they run last, after everything else.
 REPORT_NOTEBOOKS = ("09_report",)
+# Notebooks that can do without labels; 01_pretrain as long as the method is not SupCon.
+UNLABELLED = ("00_data", "01_pretrain")
 NO_ORDER = "its classes have no order, so they are no grades"
 # What a notebook cannot do with a kind of task, and why.
 REFUSED = {
@@ -66,6 +71,7 @@ class PlannedRun:
     synthetic: bool = False
 
 
+@holding_digests()
 def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
     """Every run of `study`, in an order in which each comes after what it needs.
 
@@ -75,7 +81,9 @@ def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
     is planned.
     """
     by_experiment: dict[str, list[PlannedRun]] = {}
-    mistakes: list[str] = []
+    mistakes = [f"{path}: {line}" for line in check_owner(study.name, path, results)]
+    names = [experiment.name for experiment in study.experiments]
+    first: dict[str, PlannedRun] = {}  # of each id
     reports = [e for e in study.experiments if e.notebook in REPORT_NOTEBOOKS]
     for experiment in in_order([e for e in study.experiments if e not in reports], path):
         where = f"{path}: experiments.{experiment.name}"
@@ -84,7 +92,8 @@ def plan_study(study: Study, path: Path, results: Path) -> list[PlannedRun]:
         for setting in experiment.settings:
             for params, upstream in expand(experiment, setting, by_experiment):
                 try:
-                    run = plan_run(experiment, params, upstream, results)
+                    run = plan_run(experiment, params, upstream, results, names)
+                    check_same(run, first.setdefault(run.name, run))
                 except ParameterError as error:
                     mistakes += [f"{where}.{line}" for line in str(error).splitlines()]
                     continue
@@ -121,7 +130,7 @@ def plan_report(
         params["summary"] = str(file)
         needs: tuple[str, ...] = ()
         data = file_digest(file)
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
         synthetic = any(f",{name}," in text for name in EMBEDDED)
     else:
         needs = tuple(dict.fromkeys(run.name for run in planned))
@@ -135,13 +144,30 @@ def plan_report(
     )  # fmt: skip
 
 
+def read_text(summary: Path) -> str:
+    """The text of a summary.csv; ParameterError where it is none."""
+    try:
+        text = summary.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    if not {"study", "run", "dataset", "metric", "value"} <= set(
+        text.partition("\n")[0].split(",")
+    ):
+        raise ParameterError(f"summary: {summary} is no summary.csv of a study")
+    return text
+
+
 def plan_run(
     experiment: Experiment,
     params: dict[str, Any],
     upstream: PlannedRun | None,
     results: Path,
+    names: Sequence[str] = (),
 ) -> PlannedRun:
-    """One run; ParameterError when its data or its encoder cannot be had."""
+    """One run; ParameterError when its data or its encoder cannot be had, or do not fit.
+
+    names: of all experiments, one of which a misspelt `init` may mean.
+    """
     from lib.encoder import EncoderError
     from lib.run import describe_origin, find_encoder
 
@@ -150,6 +176,8 @@ def plan_run(
         raise ParameterError(
             f"init: {made}; name an experiment of {' or '.join(ENCODER_NOTEBOOKS)}"
         )
+    if not params["dataset"].strip():
+        raise ParameterError("dataset: empty; give a MedMNIST name, phantom, or own data")
     named = [key for key in DATASETS if params.get(key)]
     params = {**params, **{key: absolute_dataset(params[key]) for key in named}}
     described = {key: describe(params, key) for key in named}
@@ -161,15 +189,23 @@ def plan_run(
     elif "init" not in params:
         origin = Origin("", "", "")
     else:
-        found = find_encoder(params["init"], results)
         try:
+            found = find_encoder(params["init"], results)
+        except ParameterError as error:
+            close = difflib.get_close_matches(params["init"], names, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ParameterError(f"{error}{hint}") from None
+        try:
+            check_encoder(experiment.notebook, params, found)
             origin = describe_origin(found)
         except EncoderError as error:
-            raise ParameterError(f"init: {error}") from None
+            raise ParameterError(f"init: {str(error).removeprefix('init: ')}") from None
         params = {**params, "init": found}
     reason = REFUSED.get((experiment.notebook, info.task))
     if reason:
         raise ParameterError(f"dataset: {dataset} is {info.task}: {reason}")
+    check_labels(experiment.notebook, params, info)
+    check_folds(params, info)
     if params.get("balanced_batches") and info.task == "multi-label":
         raise ParameterError(f"balanced_batches: images of {dataset} have several labels")
     mark = combined_mark([found.fingerprint for found in described.values()])
@@ -190,13 +226,64 @@ def plan_run(
     return replace(run, work=count_work(run))
 
 
+def check_same(run: PlannedRun, other: PlannedRun) -> None:
+    """ParameterError where `other`, planned before under the same id, has other parameters.
+
+    Of the two only one would be done: an id leaves out what no number depends on (`pictures`), and
+    where data and encoder lie.
+    """
+    differing = [k for k in run.params if k != "init" and run.params[k] != other.params[k]]
+    if differing:
+        key = differing[0]
+        raise ParameterError(
+            f"{key}: {run.params[key]} here and {other.params[key]} in experiments."
+            f"{other.experiment} make one run, {run.name}, which is done once; leave one out"
+        )
+
+
+def check_labels(notebook: str, params: Mapping[str, Any], info: DataInfo) -> None:
+    """ParameterError where labels are needed, to learn from or to cut classes by, and missing."""
+    supcon = notebook == "01_pretrain" and params["method"] == "supcon"
+    capped = bool(params.get("cap_per_class"))
+    if info.classes or (notebook in UNLABELLED and not supcon and not capped):
+        return
+    who = "method: supcon" if supcon else "cap_per_class" if capped else notebook
+    raise ParameterError(f"dataset: {params['dataset']} has no labels, which {who} needs")
+
+
+def check_folds(params: Mapping[str, Any], info: DataInfo) -> None:
+    """ParameterError for a cross-validation with one fold, or with more folds than images."""
+    folds = params.get("folds", 0)
+    if folds == 1:
+        raise ParameterError("folds: 1; at least 2 are needed, or 0 for the data set's own split")
+    if folds and sum(count_images(info, {**params, "folds": 0}).values()) < folds:
+        raise ParameterError(f"folds: {folds}, more than {params['dataset']} has images")
+
+
+def check_encoder(notebook: str, params: Mapping[str, Any], init: str) -> None:
+    """EncoderError where a file cannot be taken, or 01_pretrain asks for another network.
+
+    Channels always fit: grey images are repeated for an encoder of colour images, and colour
+    images averaged for one of grey images.
+    """
+    from lib.weights import WeightsError, check_fits
+
+    if init == "imagenet" and params.get("stem", "imagenet") != "imagenet":
+        raise WeightsError(f"imagenet needs stem: imagenet, asked for is stem: {params['stem']}")
+    if init in ("scratch", "imagenet"):
+        return
+    held = cached_inspect(init, params.get("stem"))
+    if notebook == "01_pretrain":
+        check_fits(init, held, {"encoder": params["encoder"], "stem": params["stem"]})
+
+
 def describe(params: Mapping[str, Any], key: str) -> DataInfo:
     """What the data set is that a parameter names; ParameterError where it cannot be had."""
     where = params[key], params["size"], params["data_root"] or None
     preprocess = params.get("preprocess", "none")  # a notebook may do without
     mistakes = cached_check(*where, params["max_unreadable"], preprocess)
     if mistakes:
-        named = ("dataset: ", "size: ", "preprocess: ")
+        named = ("dataset: ", "size: ", "preprocess: ", "data_root: ")
         lines = [m if m.startswith(named) else f"{key}: {m}" for m in mistakes]
         raise ParameterError("\n".join(lines))
     try:
@@ -222,6 +309,14 @@ def made_by(run: PlannedRun) -> Origin:
     if run.notebook == "03_finetune":
         method = finetuned_name(run.origin.method)
     return run.origin.trained_on(p["dataset"], method, augment, run.name, p.get("variant", ""))
+
+
+@cache
+def cached_inspect(init: str, stem: str | None) -> dict[str, Any]:
+    """`inspect_init`, asked once for each encoder."""
+    from lib.weights import inspect_init
+
+    return inspect_init(init, stem)
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 from lib.batch.estimate import Estimates
 from lib.batch.execute import choose_threads
 from lib.batch.index import write_index
+from lib.batch.owner import record_owner
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.runner import Report, is_done, open_executor, run_plan
@@ -93,6 +94,7 @@ def run_study(
     began = time.time()
     selected, names = each_once(selected), [run.name for run in runs]
     with open_executor(jobs, scheduler, slurm) as (executor, slots):
+        record_owner(study_folder, study.file)
         # A report may be the only run left to do, and the summary be of an older plan.
         write_summary(study_folder, names)
         report = run_plan(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lib.checks import ParameterError
+from lib.batch.bounded_yaml import MOST_BYTES, YamlError, parse_yaml
+from lib.batch.owner import label_of
+from lib.checks import ParameterError, folder_name, has_control, one_line, shorten
 from lib.params import PARAMETERS, check_value, notebook_defaults, unknown
 
 STUDY_KEYS = ("study", "title", "question", "defaults", "experiments")
@@ -26,8 +25,8 @@ class StudyError(Exception):
     """A params file is refused; `mistakes` holds one line each, with the file and the key."""
 
     def __init__(self, mistakes: list[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
+        self.mistakes = [one_line(mistake) for mistake in mistakes]
+        super().__init__("\n".join(self.mistakes))
 
 
 @dataclass(frozen=True)
@@ -58,67 +57,43 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Study:
-    """A params file as read: what it asks, and its experiments in order."""
+    """A params file as read: what it asks, and its experiments in order.
+
+    file: the params file's name and its folder's, as `lib.batch.owner` keeps it beside the results.
+    """
 
     name: str
     title: str
     question: str
     experiments: list[Experiment] = field(default_factory=list)
-
-
-class Loader(yaml.SafeLoader):
-    """YAML as people write it: `1e-3` is a number, and a key given twice is a mistake."""
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
-
-
-def unique_mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    """Build a mapping, refusing a key that stands twice."""
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        line = key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(None, None, f"a key is no word, line {line}")
-        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *name`; what it brings may be replaced
-            continue
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"{key}: given twice, line {line}")
-        seen.add(key)
-    loader.flatten_mapping(node)
-    return dict(loader.construct_pairs(node))
-
-
-Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, unique_mapping)
+    file: str = ""
 
 
 def read_yaml(path: Path) -> Any:
-    """Read one YAML file; StudyError when it is missing or is not YAML."""
+    """Read one YAML file; StudyError when it is missing, too long, or not YAML."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise StudyError([f"{path}: longer than {MOST_BYTES // 2**20} MiB: no params file"])
+        return parse_yaml(content.decode("utf-8"))
     except OSError as error:
         raise StudyError([f"{path}: {error.strerror or error}"]) from None
     except UnicodeDecodeError:
         raise StudyError([f"{path}: not text in UTF-8"]) from None
-    except yaml.YAMLError as error:
-        what = " ".join(str(error).split())
-        raise StudyError([f"{path}: not valid YAML: {what}"]) from None
+    except YamlError as error:
+        raise StudyError([f"{path}: {error}"]) from None
 
 
 def parse_override(text: str) -> tuple[str, Any]:
     """Split `--set KEY=VALUE`; the value is read as YAML. Raises ParameterError without a `=`."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise ParameterError(f"--set {text}: expected KEY=VALUE")
+        raise ParameterError(f"--set {shorten(text)}: expected KEY=VALUE")
     try:
-        return key.strip(), yaml.load(value, Loader)
-    except yaml.YAMLError:
-        raise ParameterError(f"--set {text}: {value} is not valid YAML") from None
+        return key.strip(), parse_yaml(value)
+    except YamlError as error:
+        raise ParameterError(f"--set {shorten(text)}: {error}") from None
 
 
 def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
@@ -129,28 +104,45 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     """
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise StudyError([f"{path}: expected keys {', '.join(STUDY_KEYS)}"])
+        keys = ", ".join(STUDY_KEYS)
+        raise StudyError([f"{path}: expected keys {keys}; found {kind_of(content)}"])
     mistakes = [
         f"{path}: {unknown(str(k), list(STUDY_KEYS))}" for k in content if k not in STUDY_KEYS
     ]
     name = content.get("study")
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        mistakes.append(f"{path}: study: expected a name of letters, digits, _ . -, found {name!r}")
+    try:
+        folder_name(name)
+    except ParameterError as error:
+        mistakes.append(f"{path}: study: {error}; found {shorten(repr(name))}")
+    for key in ("title", "question"):
+        if isinstance(content.get(key), list | dict):
+            mistakes.append(f"{path}: {key}: expected text, found {kind_of(content[key])}")
     experiments = content.get("experiments")
     if not isinstance(experiments, dict) or not experiments:
-        found = "none" if not experiments else repr(experiments)
+        found = shorten(repr(experiments)) if experiments else "none"
         text = (
             f"{path}: experiments: expected at least one, as NAME: {{notebook: …}}, found {found}"
         )
         raise StudyError([*mistakes, text])
+    names = [str(key) for key in experiments]
+    twice = [key for key in dict.fromkeys(names) if names.count(key) > 1]
+    mistakes += [f"{path}: experiments.{key}: given twice" for key in twice]
     reader = _Reader(path, content.get("defaults") or {}, dict(overrides or {}), mistakes)
     read = [reader.experiment(str(key), value) for key, value in experiments.items()]
     if None not in read:  # a misspelt notebook takes nothing: that is its one mistake
         reader.check_used()
     if reader.mistakes:
         raise StudyError(reader.mistakes)
-    title = str(content.get("title") or name)
-    return Study(str(name), title, str(content.get("question") or ""), [e for e in read if e])
+    title, question = str(content.get("title") or name), str(content.get("question") or "")
+    return Study(str(name), title, question, [e for e in read if e], label_of(path))
+
+
+def kind_of(value: Any) -> str:
+    """What was found where something else was expected."""
+    if value is None:
+        return "nothing"
+    kinds = {dict: "keys and values", list: "a list", str: "text", bool: "a flag"}
+    return kinds.get(type(value), f"a {type(value).__name__}")
 
 
 class _Reader:
@@ -174,7 +166,9 @@ class _Reader:
         """The mapping under a key, or an empty one and a mistake."""
         if isinstance(value, dict):
             return {str(k): v for k, v in value.items()}
-        self.mistakes.append(f"{self.path}: {where}: expected keys and values, found {value!r}")
+        self.mistakes.append(
+            f"{self.path}: {where}: expected keys and values, found {shorten(repr(value))}"
+        )
         return {}
 
     def experiment(self, name: str, value: Any) -> Experiment | None:
@@ -186,6 +180,9 @@ class _Reader:
         for key in body:
             if key not in EXPERIMENT_KEYS:
                 self.mistakes.append(f"{self.path}: {where}.{unknown(key, list(EXPERIMENT_KEYS))}")
+        if has_control(name) or name != name.strip() or not name:
+            text = "a name without control characters, and no blanks around it"
+            self.mistakes.append(f"{self.path}: experiments.{name}: expected {text}")
         if name in RESERVED:
             self.mistakes.append(f"{self.path}: {where}: `init: {name}` means weights; rename it")
         notebook = str(body.get("notebook", "notebook given"))
@@ -203,7 +200,13 @@ class _Reader:
             cases = [{}]
         for key, values in matrix.items():
             if not isinstance(values, list) or not values:
-                text = f"expected a list of values, found {values!r} (one value goes under set)"
+                found = shorten(repr(values))
+                text = f"expected a list of values, found {found} (one value goes under set)"
+                self.mistakes.append(f"{self.path}: {where}.matrix.{key}: {text}")
+                continue
+            twice = [v for i, v in enumerate(values) if v in values[:i]]
+            if twice:
+                text = f"{shorten(repr(twice[0]))}: given twice"
                 self.mistakes.append(f"{self.path}: {where}.matrix.{key}: {text}")
         matrix = {k: v for k, v in matrix.items() if isinstance(v, list) and v}
         usable = {k: v for k, v in self.defaults.items() if k in known}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,11 +17,20 @@ import numpy.typing as npt
 
 from lib.data.base import DataError
 from lib.data.cache import IN_MEMORY, cached, open_array
-from lib.data.decode import DECODER_VERSION, centre_square, resample
+from lib.data.decode import DECODER_VERSION, MIN_SIDE, centre_square, resample
 
 STREAM_BLOCK = 2**24
 CHUNK_BYTES = 2**26  # what resampling holds in memory at a time
-DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+# zipfile raises RuntimeError for a member with a password, numpy TokenError for some headers.
+DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    tokenize.TokenError,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Header:
     @property
     def nbytes(self) -> int:
         """Size of the array in memory."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize  # no overflow, whatever a file says
 
 
 def read_headers(path: Path) -> dict[str, Header]:
@@ -41,8 +52,8 @@ def read_headers(path: Path) -> dict[str, Header]:
     key = ""
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                key = member.removesuffix(".npy")
+            for member in archive.infolist():
+                key = member.filename.removesuffix(".npy")
                 with archive.open(member) as file:
                     major, _ = np.lib.format.read_magic(file)
                     read = (
@@ -51,7 +62,15 @@ def read_headers(path: Path) -> dict[str, Header]:
                         else np.lib.format.read_array_header_2_0
                     )
                     shape, _, dtype = read(file)
-                headers[key] = Header(shape, dtype)
+                    header, held = Header(shape, dtype), member.file_size - file.tell()
+                # An array of objects is a pickle of any length, and refused where it is read.
+                if not dtype.hasobject and held < header.nbytes:
+                    shown = " × ".join(map(str, shape))
+                    raise DataError(
+                        f"{path}: {key} is cut short: {shown} {dtype} take {header.nbytes:,} "
+                        f"bytes, the file holds {held:,}"
+                    )
+                headers[key] = header
     except DAMAGED as error:
         where = f"{path}: {key}" if key else str(path)
         raise DataError(f"{where}: not a readable .npz file ({error})") from error
@@ -91,7 +110,11 @@ def read_images(source: Source, key: str, size: int) -> npt.NDArray[np.uint8]:
     else:
         member = f"{key}.npy"
         target = source.cache / "npz" / f"{path.stem}-{source.digest[:20]}-{member}"
-        images = np.load(cached(target, lambda out: _stream(path, member, out)), mmap_mode="r")
+        images = np.load(
+            cached(target, lambda out: _stream(path, member, out)),
+            mmap_mode="r",
+            allow_pickle=False,
+        )
     if images.ndim == 3:
         images = images[..., None]
     images = centre_square(images)
@@ -117,6 +140,8 @@ def image_header(path: Path, headers: Mapping[str, Header], key: str) -> Header:
         raise DataError(f"{path}: {key} is {shown}; needed is N × H × W, or N × H × W × 1 or 3")
     if 0 in shape:
         raise DataError(f"{path}: {key} is empty ({shown})")
+    if min(shape[1:3]) < MIN_SIDE:
+        raise DataError(f"{path}: {key} is {shown}; images need {MIN_SIDE} × {MIN_SIDE} pixels")
     return header
 
 

@@ -11,6 +11,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +155,8 @@ def file_hashes(
         return ["missing"] * len(paths)
     scope = os.path.commonpath([str(Path(p).parent) for p in known_paths])
     memory_file = cache / "digests" / f"{combined_hash(scope)}.json"
-    memory = _read_memory(memory_file)
+    held = _held.get()
+    memory = {**_read_memory(memory_file), **(held or {}).get(memory_file, {})}
     found: dict[str, list[object]] = {}
 
     def look(path: Path | None) -> str:
@@ -178,13 +180,40 @@ def file_hashes(
         if progress and len(paths) > 1 and not memory:
             from tqdm import tqdm
 
-            digests = iter(tqdm(digests, total=len(paths), desc="Hashing", unit="file"))
+            # `disable=None`: a bar is for a terminal, not for a log.
+            bar = tqdm(digests, total=len(paths), desc="Hashing", unit="file", disable=None)
+            digests = iter(bar)
         result = list(digests)
     if found and remember:
-        with contextlib.suppress(OSError, DataError), locked(memory_file):
-            merged = json.dumps({**_read_memory(memory_file), **found})
-            write_text(memory_file, merged)
+        if held is None:
+            _remember(memory_file, found)
+        else:
+            held.setdefault(memory_file, {}).update(found)
     return result
+
+
+_held: ContextVar[dict[Path, dict[str, list[object]]] | None] = ContextVar("held", default=None)
+
+
+@contextlib.contextmanager
+def holding_digests() -> Iterator[None]:
+    """Write the digests found inside only when the block ends without an exception.
+
+    A plan hashes data before it can know of its last mistake, and a refused one leaves nothing.
+    """
+    token = _held.set({})
+    try:
+        yield
+        for memory_file, found in (_held.get() or {}).items():
+            _remember(memory_file, found)
+    finally:
+        _held.reset(token)
+
+
+def _remember(memory_file: Path, found: dict[str, list[object]]) -> None:
+    with contextlib.suppress(OSError, DataError), locked(memory_file):
+        merged = json.dumps({**_read_memory(memory_file), **found})
+        write_text(memory_file, merged)
 
 
 def _read_memory(path: Path) -> dict[str, list[object]]:

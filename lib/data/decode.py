@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,12 @@ SUFFIXES = (
     ".ppm",
 )
 BIT_DEPTHS = (8, 10, 12, 14, 16)
+MIN_SIDE = 7  # pixels: the smallest image that any encoder here is fed
+# Pillow refuses more pixels (twice its warning); OpenCV, which reads what has 16 bits, does not.
+MAX_PIXELS = 178_956_970
+MAX_BYTES = 2**30  # of a file, which is read whole
+HEADER_BYTES = 2**16
+PNG, TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True)
@@ -56,18 +65,17 @@ def decode_image(data: bytes, size: int, preprocess: str = "none") -> Decoded:
     """
     from PIL import Image, UnidentifiedImageError
 
-    if not data:
-        raise ValueError("the file is empty")
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 24 and data[24] == 16:
+    check_size(data)
+    if data[:8] == PNG and len(data) > 24 and data[24] == 16:
         return _fit(_decode_deep(data), size, preprocess)  # Pillow drops the lower byte of RGB
     try:
         image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
-        if data[:4] in (b"II*\0", b"MM\0*"):  # 16-bit RGB TIFF is unknown to Pillow
+        if data[:4] in TIFF:  # 16-bit RGB TIFF is unknown to Pillow
             return _fit(_decode_deep(data), size, preprocess)
         raise ValueError("not an image, or of an unknown format") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(str(error)) from None
+    except Image.DecompressionBombError:
+        raise ValueError(f"more than {MAX_PIXELS:,} pixels") from None
     with image:
         if image.mode[0] in "IF" or _tiff_bits(image) > 8:
             return _fit(_decode_deep(data), size, preprocess)
@@ -75,6 +83,71 @@ def decode_image(data: bytes, size: int, preprocess: str = "none") -> Decoded:
         image.draft("", (least, least))
         animated = bool(getattr(image, "is_animated", False))
         return _fit(_decode_shallow(image), size, preprocess, animated)
+
+
+def check_size(data: bytes) -> None:
+    """ValueError for an empty file, and for a PNG or TIFF that says it is of too many pixels.
+
+    data: a file, or its beginning. Both kinds may go to OpenCV, which allocates what a header
+    says; a picture that Pillow reads is measured by Pillow before it allocates.
+    """
+    if not data:
+        raise ValueError("the file is empty")
+    width = height = 0
+    if data[:8] == PNG and len(data) >= 24:
+        width, height = struct.unpack(">II", data[16:24])
+    elif data[:4] in TIFF:
+        width, height = _tiff_size(data)
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width:,} × {height:,} pixels, at most {MAX_PIXELS:,} are read")
+
+
+def _tiff_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a TIFF's first picture; 0, 0 where its directory lies further on."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    directory = ImageFileDirectory_v2(data[:8])
+    file = io.BytesIO(data)
+    file.seek(directory.next)
+    try:
+        directory.load(file)
+        return int(directory[256]), int(directory[257])  # ImageWidth, ImageLength
+    # A damaged directory fails in many ways; decoding says which.
+    except Exception:
+        return 0, 0
+
+
+def glance(path: Path) -> str:
+    """Why a file can be no image, as its size and its beginning tell; "" where they do not."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        check_bytes(path)
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, which no image is refused for
+            check_size(file.read(HEADER_BYTES))
+            file.seek(0)
+            Image.open(file).close()
+    except UnidentifiedImageError:
+        with path.open("rb") as file:
+            known = file.read(4) in TIFF
+        return "" if known else "not an image, or of an unknown format"
+    except Image.DecompressionBombError:
+        return f"more than {MAX_PIXELS:,} pixels"
+    except (OSError, ValueError) as error:
+        return " ".join(str(error).split())
+    # Plugins raise anything on a damaged header; decoding says what.
+    except Exception:
+        return ""
+    return ""
+
+
+def check_bytes(path: Path) -> None:
+    """ValueError for a file that is too large to be an image, before it is read."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        gib = f"{size / 2**30:.1f} GiB, at most {MAX_BYTES / 2**30:.1f} are read"
+        raise ValueError(f"a file of {gib}")
 
 
 def _tiff_bits(image: Any) -> int:
@@ -123,7 +196,10 @@ def _decode_deep(data: bytes) -> Pixels:
 
 
 def _fit(pixels: Pixels, size: int, preprocess: str, animated: bool = False) -> Decoded:
-    """A picture of any shape to `size` × `size`."""
+    """A picture of any shape to `size` × `size`; ValueError for one of hardly a pixel."""
+    height, width = pixels.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise ValueError(f"{width} × {height} pixels, needed are {MIN_SIDE} × {MIN_SIDE}")
     if preprocess == "fundus":
         from lib.data.fundus import preprocess_fundus
 

@@ -18,7 +18,14 @@ import numpy.typing as npt
 
 from lib.data.base import DataError
 from lib.data.cache import cached, combined_hash, write_complete, write_text
-from lib.data.decode import DECODER_VERSION, Decoded, bit_depth, decode_image, to_uint8
+from lib.data.decode import (
+    DECODER_VERSION,
+    Decoded,
+    bit_depth,
+    check_bytes,
+    decode_image,
+    to_uint8,
+)
 
 TASK_ROWS = 16  # images a worker takes at a time
 CHUNK_ROWS = 1024  # images held in memory while the cache is finished
@@ -193,6 +200,7 @@ def _read(path: Path | None, size: int, preprocess: str) -> Decoded | str:
     if path is None:
         return "file not found"
     try:
+        check_bytes(path)
         return decode_image(path.read_bytes(), size, preprocess)
     except MemoryError:
         raise

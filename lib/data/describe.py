@@ -6,12 +6,18 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib.data.base import SPLITS, DataError, Task
 from lib.data.cache import cache_folder, data_folder
+from lib.data.decode import MIN_SIDE, glance
 from lib.data.embedded import EMBEDDED
 
-MIN_SIZE, MAX_SIZE = 7, 1024  # pixels
+if TYPE_CHECKING:
+    from lib.data.tables import FileTable
+
+MIN_SIZE, MAX_SIZE = MIN_SIDE, 1024  # pixels
+LOOKED = 200  # image files whose beginning is read when a study is planned
 KINDS = ("npz", "folder", "csv")
 IMAGE_FILES = ("folder", "csv")
 PREPROCESSES = ("none", "fundus")
@@ -65,18 +71,23 @@ def check_dataset(
             "as finished arrays, set it to none"
         )
     try:
-        if colon and kind in KINDS:
+        root = data_folder(data_root)
+        if root.exists() and not root.is_dir():
+            mistakes.append(f"data_root: {root} is a file, not a folder")
+        elif colon and kind in KINDS:
             mistakes += _check_own(name, kind, Path(path).expanduser(), max_unreadable)
         elif name not in EMBEDDED and name not in medmnist.names():
             mistakes.append(_unknown(name, medmnist.names()))
         elif name not in EMBEDDED and not mistakes:
-            file, _, _ = medmnist.native_file(name, size, data_folder(data_root))
+            file, _, _ = medmnist.native_file(name, size, root)
             if file.exists():
                 from lib.data.archive import read_headers
 
                 read_headers(file)
     except DataError as error:
         mistakes.append(str(error))
+    except OSError as error:
+        mistakes.append(f"{error.filename or name}: cannot be read ({error.strerror or error})")
     return mistakes
 
 
@@ -98,7 +109,22 @@ def _check_own(name: str, kind: str, path: Path, max_unreadable: float) -> list[
             f"{path}: {len(missing):,} of {len(table.names):,} images are not there, the first is "
             f"{missing[0]}; sought in {path.absolute().parent} and its sub-folders"
         ]
-    return []
+    return _look_at(table, path, len(missing), max_unreadable) if max_unreadable < 1 else []
+
+
+def _look_at(table: FileTable, path: Path, missing: int, max_unreadable: float) -> list[str]:
+    """What the beginnings of some files tell: the share that is no image is too large as it is."""
+    present = [(n, p) for n, p in zip(table.names, table.paths, strict=True) if p is not None]
+    unfit = []
+    for name, file in present[:: max(1, len(present) // LOOKED)]:
+        if reason := glance(file):
+            unfit.append(f"{name} ({reason})")
+    if not unfit or missing + len(unfit) <= max_unreadable * len(table.names):
+        return []
+    return [
+        f"{path}: {missing + len(unfit):,} of {len(table.names):,} images or more cannot be read, "
+        f"the first is {unfit[0]}; mend or remove them, or raise max_unreadable"
+    ]
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:
@@ -188,6 +214,7 @@ def describe_dataset(
     from lib.data import medmnist
 
     facts = medmnist.info()[name]
+    medmnist.check_file(name, size, root, cache)
     return DataInfo(
         name=name,
         title=str(facts["python_class"]),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib.util
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -36,17 +37,19 @@ CAVEATS = {
 
 @functools.cache
 def info() -> dict[str, dict[str, Any]]:
-    """`medmnist.INFO` of the 2D sets. Only that file is run: the package itself imports torch."""
+    """`medmnist.INFO` of the 2D sets, read as the literal that it is.
+
+    Nothing of the package is run: it would import torch, and make a folder in the user's home.
+    """
     package = importlib.util.find_spec("medmnist")
     if package is None or package.origin is None:
         raise DataError("the package medmnist is not installed; it names and locates the data sets")
     path = Path(package.origin).with_name("info.py")
-    spec = importlib.util.spec_from_file_location("medmnist_info", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    everything = cast(dict[str, dict[str, Any]], module.INFO)
-    return {name: facts for name, facts in everything.items() if not name.endswith("3d")}
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "INFO":
+            everything: dict[str, dict[str, Any]] = ast.literal_eval(statement.value)
+            return {name: facts for name, facts in everything.items() if not name.endswith("3d")}
+    raise DataError(f"{path}: assigns no INFO, which names and locates the data sets")
 
 
 def names() -> tuple[str, ...]:
@@ -93,6 +96,13 @@ def fingerprint(name: str, size: int, root: Path) -> str:
     """Of the official file that `load_medmnist` would read or download, and the size."""
     _, md5, native = native_file(name, size, root)
     return combined_hash([md5, size, 0 if native == size else DECODER_VERSION])
+
+
+def check_file(name: str, size: int, root: Path, cache: Path) -> None:
+    """DataError where the file is there, but is not the official one."""
+    path, md5, _ = native_file(name, size, root)
+    if path.exists():
+        check_md5(path, md5, cache)
 
 
 def load_medmnist(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def read_table(path: Path) -> NpzTable:
     counts = {s: shape[0] for s, shape in zip(present, shapes, strict=True)}
     y: dict[str, Any] = dict.fromkeys(present)
     for s in labelled:
-        y[s] = _labels(path, f"{s}_labels", read_array(path, f"{s}_labels"), counts[s])
+        y[s] = _labels(path, f"{s}_labels", headers, counts[s])
     if labelled and len({v.shape[1:] for v in y.values()}) > 1:
         raise DataError(f"{path}: the splits' *_labels differ in their number of columns")
     task, classes = _task(path, headers, y) if labelled else ("multi-class", ())
@@ -66,6 +67,8 @@ def read_table(path: Path) -> NpzTable:
     if height != width:
         notes.append(f"Images are {height} × {width}: cropped to their middle square.")
     names = {s: _strings(path, headers, f"{s}_ids", counts[s]) for s in present}
+    groups = {s: _strings(path, headers, f"{s}_groups", counts[s]) for s in present}
+    _refuse_torn(path, groups)
     return NpzTable(
         present=present,
         y=y,
@@ -73,7 +76,7 @@ def read_table(path: Path) -> NpzTable:
             s: v if v is not None else np.asarray([f"{s}-{i}" for i in range(counts[s])])
             for s, v in names.items()
         },
-        groups={s: _strings(path, headers, f"{s}_groups", counts[s]) for s in present},
+        groups=groups,
         task=task,
         classes=classes,
         channels=channels,
@@ -92,7 +95,10 @@ def describe_npz(
     carved = None
     if "val" not in counts:
         carved = split_seed
-        rows = carve_val(table.y["train"], table.groups["train"], split_seed, n=counts["train"])
+        try:
+            rows = carve_val(table.y["train"], table.groups["train"], split_seed, n=counts["train"])
+        except DataError as error:
+            raise DataError(f"{path}: no val split, and of train {error}") from error
         counts = {"train": len(rows[0]), "val": len(rows[1]), "test": counts["test"]}
     return table, counts, combined_hash([DECODER_VERSION, digest, size, carved])
 
@@ -147,12 +153,26 @@ def _splits(table: NpzTable, source: Source, size: int, seed: int) -> dict[str, 
     return {s: splits[s] for s in SPLITS}
 
 
-def _labels(path: Path, key: str, y: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
+def _refuse_torn(path: Path, groups: Mapping[str, npt.NDArray[np.str_] | None]) -> None:
+    """DataError where a group (a patient, a lesion) is in two splits."""
+    known = {s: set(g.tolist()) for s, g in groups.items() if g is not None}
+    for a, b in itertools.combinations(known, 2):
+        if torn := sorted(known[a] & known[b]):
+            raise DataError(
+                f"{path}: group {torn[0]} is in {a} and {b} ({len(torn):,} such groups): test "
+                "figures would be too good; give each group to one split"
+            )
+
+
+def _labels(path: Path, key: str, headers: Mapping[str, Header], n: int) -> npt.NDArray[Any]:
     """int64 [N], or uint8 [N, K] for K > 1 columns."""
-    if y.ndim not in (1, 2) or len(y) != n:
-        shape = " × ".join(map(str, y.shape))
+    given = headers[key].shape
+    if len(given) not in (1, 2) or given[0] != n:
+        shape = " × ".join(map(str, given))
         raise DataError(f"{path}: {key} is {shape}; there are {n} images, so N or N × K with N {n}")
-    if y.dtype.kind not in "iubf" or not np.array_equal(y, np.floor(y)):
+    y = read_array(path, key)
+    whole = y.dtype.kind in "iubf" and np.isfinite(y).all() and np.array_equal(y, np.floor(y))
+    if not whole:
         raise DataError(f"{path}: {key} holds {y.dtype} values that are not whole numbers")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -176,14 +196,15 @@ def _task(
                 f"{path}: classes holds {len(names)} names ({', '.join(names)}), labels {k}"
             )
     else:
-        names = tuple(map(str, range(k)))
         if not several:
-            seen = set(np.unique(np.concatenate(list(y.values()))).tolist())
-            if gap := sorted(set(range(k)) - seen)[:5]:
+            seen = np.unique(np.concatenate(list(y.values())))
+            if len(seen) < k:
+                gap = int(np.flatnonzero(seen != np.arange(len(seen)))[0])
                 raise DataError(
-                    f"{path}: *_labels go up to {k - 1}, but class {gap[0]} never occurs; number "
+                    f"{path}: *_labels go up to {k - 1}, but class {gap} never occurs; number "
                     "classes from 0 without gaps, or name all of them in an array `classes`"
                 )
+        names = tuple(map(str, range(k)))
     if len(names) < 2:
         raise DataError(f"{path}: *_labels hold one class only; two are needed")
     task: Task = "multi-label" if several else "binary" if len(names) == 2 else "multi-class"

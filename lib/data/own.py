@@ -118,7 +118,11 @@ def split_rows(
         by = _linked(groups, digests)
     unit = "stratified" if groups is None else f"by group ({len(np.unique(groups)):,})"
     if table.splits is None:
-        parts = grouped_stratified_split(y, by, SHARES, seed, n=len(rows))
+        try:
+            parts = grouped_stratified_split(y, by, SHARES, seed, n=len(rows))
+        except DataError as error:
+            alike = f" ({copies:,} are copies of another, and stay with it)" if copies else ""
+            raise DataError(f"{table.where}: {error}{alike}") from error
         notes.append(f"No split given: 70/10/20, {unit}, seed {seed}.")
         return {s: rows[part] for s, part in zip(SPLITS, parts, strict=True)}, tuple(notes)
     given = np.asarray(table.splits)[rows]
@@ -131,18 +135,20 @@ def split_rows(
         )
     if not len(chosen["val"]):
         inside = given == "train"
-        parts2 = carve_val(
-            None if y is None else y[inside],
-            None if by is None else by[inside],
-            seed,
-            n=int(inside.sum()),
-        )
+        try:
+            parts2 = carve_val(
+                None if y is None else y[inside],
+                None if by is None else by[inside],
+                seed,
+                n=int(inside.sum()),
+            )
+        except DataError as error:
+            raise DataError(f"{table.where}: no val split, and of train {error}") from error
         chosen["train"], chosen["val"] = (chosen["train"][part] for part in parts2)
         notes.append(f"No val split given: an eighth of train, {unit}, seed {seed}.")
-    for what, keys in (("groups", groups), ("copied images", digests)):
-        torn = _torn(keys, given)
-        if torn:
-            notes.append(f"The given split tears apart {torn:,} {what}: test figures are too good.")
+    if torn := _torn(digests, given):  # groups are refused where the table is read
+        text = f"The given split tears apart {torn:,} copied images: test figures are too good."
+        notes.append(text)
     return chosen, tuple(notes)
 
 
@@ -163,10 +169,8 @@ def _linked(groups: npt.NDArray[np.str_], digests: npt.NDArray[np.str_]) -> npt.
     return np.asarray([root(group) for group in groups.tolist()])
 
 
-def _torn(keys: npt.NDArray[np.str_] | None, given: npt.NDArray[np.str_]) -> int:
+def _torn(keys: npt.NDArray[np.str_], given: npt.NDArray[np.str_]) -> int:
     """How many keys occur in more than one split."""
-    if keys is None:
-        return 0
     pairs = set(zip(keys.tolist(), given.tolist(), strict=True))
     return sum(times > 1 for times in Counter(key for key, _ in pairs).values())
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.checks import has_control
 from lib.data.base import SPLITS, DataError
 from lib.data.decode import SUFFIXES
 
@@ -77,14 +79,17 @@ def read_csv(path: Path) -> FileTable:
                 f"{path}: column split holds {splits[wrong[0]]!r} (line {lines[wrong[0]]}); use "
                 "train, val and test"
             )
+        _refuse_torn(path, groups, splits, lines)
     finder = _Finder(path.parent)
     paths = [finder.find(name) for name in names]
-    twice = [p for p, times in Counter(p for p in paths if p is not None).items() if times > 1]
+    # `a.png` and `./a.png` are one file.
+    places = [None if p is None else os.path.normpath(p) for p in paths]
+    twice = [p for p, times in Counter(p for p in places if p is not None).items() if times > 1]
     if twice:
-        rows = [str(lines[i]) for i, p in enumerate(paths) if p == twice[0]]
+        rows = [str(lines[i]) for i, p in enumerate(places) if p == twice[0]]
         raise DataError(
-            f"{path}: {twice[0].name} is listed more than once (lines {', '.join(rows[:SHOWN])}); "
-            "give one line an image, several labels as a|b"
+            f"{path}: {Path(twice[0]).name} is listed more than once (lines "
+            f"{', '.join(rows[:SHOWN])}); give one line an image, several labels as a|b"
         )
     return FileTable(
         where=str(path),
@@ -109,6 +114,9 @@ def _columns(path: Path) -> tuple[dict[str, list[str]], list[int]]:
             numbered = [(reader.line_num, [c.strip() for c in row]) for row in reader if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a csv file in UTF-8 ({error})") from error
+    for line, row in numbered:
+        if has_control("".join(row)):
+            raise DataError(f"{path}: line {line} holds a control character; remove it")
     if len(numbered) < 2:
         raise DataError(f"{path}: holds no rows; needed are the columns image,label and a row each")
     header = [name.lower() for name in numbered[0][1]]
@@ -137,6 +145,19 @@ def _refuse_empty(path: Path, column: str, cells: list[str], lines: list[int]) -
             f"{path}: column {column} is empty in {len(empty):,} rows (lines {shown}); fill them "
             "in or remove the rows"
         )
+
+
+def _refuse_torn(path: Path, groups: list[str] | None, splits: list[str], lines: list[int]) -> None:
+    """DataError where a group (a patient, a lesion) is in two splits."""
+    first: dict[str, int] = {}
+    for i, group in enumerate(groups or []):
+        j = first.setdefault(group, i)
+        if splits[i] != splits[j]:
+            raise DataError(
+                f"{path}: group {group} is in {splits[j]} (line {lines[j]}) and {splits[i]} (line "
+                f"{lines[i]}): test figures would be too good; give each group to one split, or "
+                "remove the column split to have the images split by group"
+            )
 
 
 def _stem(name: str) -> str:
@@ -195,15 +216,14 @@ def read_folder(path: Path) -> FileTable:
         if class_folders:
             loose += sum(p.suffix.lower() in SUFFIXES for p in top.iterdir() if p.is_file())
         for folder in class_folders or [top]:
-            for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-                if file.name.startswith("."):
-                    continue
-                if file.suffix.lower() in SUFFIXES:
-                    found.append((file, folder.name if class_folders else "", split))
-                else:
-                    other += 1
+            images, rest = _files(folder)
+            found += [(file, folder.name if class_folders else "", split) for file in images]
+            other += rest
     if not found:
         raise DataError(f"{path}: no images in it ({', '.join(SUFFIXES)})")
+    names = [str(file.relative_to(path)) for file, _, _ in found]
+    if odd := [name for name in names if has_control(name)]:
+        raise DataError(f"{path}: {odd[0]!r}: a name that is not UTF-8 or no line; rename it")
     labels: list[str] | None = [label for _, label, _ in found]
     if set(labels or []) == {""}:
         labels = None
@@ -215,13 +235,25 @@ def read_folder(path: Path) -> FileTable:
     return FileTable(
         where=str(path),
         title=path.absolute().name,
-        names=[str(file.relative_to(path)) for file, _, _ in found],
+        names=names,
         paths=[file for file, _, _ in found],
         labels=labels,
         groups=None,
         splits=[split for _, _, split in found] if given else None,
         notes=tuple(notes),
     )
+
+
+def _files(folder: Path) -> tuple[list[Path], int]:
+    """The images in a folder, at any depth, and how many other files it holds.
+
+    DataError for a folder that is a link to where it lies: it would hold every other's images.
+    """
+    if folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{folder}: a link to a folder that it lies in; remove it")
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    return images, len(files) - len(images)
 
 
 def _subfolders(path: Path) -> list[Path]:

@@ -50,6 +50,11 @@ def displayed_figure() -> type[Figure]:
     return DisplayedFigure
 
 
+def as_typed(name: str) -> str:
+    """A name as matplotlib shows it sign by sign: between two `$` it would read a formula."""
+    return name.replace("$", r"\$")
+
+
 def tidy(axes: Axes) -> None:
     """A light grid behind the data, no box around it."""
     axes.grid(alpha=0.3, linewidth=0.6)

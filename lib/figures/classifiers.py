@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.evaluate import Evaluated
-from lib.figures.base import colour_of, new_figure, tidy
+from lib.figures.base import as_typed, colour_of, new_figure, tidy
 from lib.findings.names import PROTOCOL_NAMES, name_source
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def plot_budgets(results: Sequence[Evaluated], metric: str = "auroc") -> Figure:
 
 def plot_confusion(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> Figure:
     """Confusion matrix [K, K] as shares of each true class, with the counts written in."""
-    K = len(classes)
+    K, classes = len(classes), [as_typed(str(name)) for name in classes]
     side = 1.8 + 0.62 * K
     figure, grid = new_figure(side + 0.6, side)
     axes = grid[0][0]
@@ -77,7 +77,8 @@ def plot_confusions(result: Evaluated) -> Figure:
         return plot_confusion(confusion_matrix(p.y, p.scores, p.task), p.classes)
     figure, grid = new_figure(7, 0.9 + 0.3 * len(p.classes))
     axes = grid[0][0]
-    axes.barh(p.classes, [result.metrics[f"recall_{name}"] for name in p.classes], color="#0072B2")
+    names = [as_typed(name) for name in p.classes]
+    axes.barh(names, [result.metrics[f"recall_{name}"] for name in p.classes], color="#0072B2")
     axes.invert_yaxis()
     axes.set(xlabel="recall at threshold 0.5", xlim=(0, 1))
     tidy(axes)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.data.base import DataSet
-from lib.figures.base import new_figure, tidy
+from lib.figures.base import as_typed, new_figure, tidy
 from lib.projection import SHARE, Components, Map
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def make_key(y: npt.NDArray[np.int64], data: DataSet) -> Key:
     Ordinal grades run along one scale, dark to light. Several labels an image: see
     `findings.features.say_sample`. Only groups that occur have an entry.
     """
-    names = [str(name) for name in data.classes]
+    names = [as_typed(str(name)) for name in data.classes]
     K = len(names)
     if data.task == "ordinal":
         from matplotlib import colormaps

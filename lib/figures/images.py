@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lib.data.base import DataSet
-from lib.figures.base import new_figure, tidy
+from lib.figures.base import as_typed, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,9 @@ def plot_class_counts(counts: pd.DataFrame) -> Figure:
     splits = [c for c in counts.columns if c != "share"]
     figure, grid = new_figure(9, 0.9 + 0.3 * len(counts), 1, len(splits))
     for axes, split in zip(grid[0], splits, strict=True):
-        bars = axes.barh([str(name) for name in counts.index], counts[split], color="#0072B2")
+        bars = axes.barh(
+            [as_typed(str(name)) for name in counts.index], counts[split], color="#0072B2"
+        )
         axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8)
         axes.invert_yaxis()
         axes.set(title=split, xlabel="images", xlim=(0, max(counts[split].max(), 1) * 1.25))
@@ -45,7 +47,7 @@ def plot_gallery(rows: Mapping[str, Images], zoom: float = 0.75) -> Figure:
         for axes in axes_row[len(images) :]:
             axes.axis("off")
         # Unbroken, a long name would take the room of the images.
-        label = textwrap.fill(name, 28)
+        label = as_typed(textwrap.fill(name, 28))
         axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)  # type: ignore[call-arg, union-attr]
     return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.figures.base import new_figure, tidy
+from lib.figures.base import as_typed, new_figure, tidy
 from lib.findings.imbalance import Gain, classes_by_size, name_remedy
 from lib.imbalance import RemedyStudy
 
@@ -34,7 +34,8 @@ def plot_recalls(study: RemedyStudy) -> Figure:
             ink = "white" if share[i, j] > 0.55 else "black"
             text = f"{share[i, j]:.2f}"
             axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=8)
-    axes.set_xticks(range(K), list(classes.values()), rotation=45, ha="right", fontsize=8)
+    titles = [as_typed(title) for title in classes.values()]
+    axes.set_xticks(range(K), titles, rotation=45, ha="right", fontsize=8)
     axes.set_yticks(range(N), [name_remedy(r) for r in results], fontsize=8)
     axes.set(xlabel="class (training images)")
     return figure

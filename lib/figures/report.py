@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.figures.base import colour_of, new_figure, tidy
+from lib.figures.base import as_typed, colour_of, new_figure, tidy
 from lib.findings.claims import name_side
 from lib.findings.names import METRIC_NAMES, split_method
 from lib.measurements import label_order, mean_interval, measurements
@@ -81,7 +81,9 @@ def plot_beside(table: pd.DataFrame, metric: str, level: float = 0.95) -> Figure
         draw_ours(axes, here, budgets, level, legend)
         draw_published(axes, facts, budgets, legend)
         axes.set_xticks(range(len(budgets)), budgets, rotation=30 if len(budgets) > 5 else 0)
-        axes.set(title=f"{name_dataset(dataset)}, {size} px", xlabel="labelled training images")
+        axes.set(
+            title=as_typed(f"{name_dataset(dataset)}, {size} px"), xlabel="labelled training images"
+        )
         tidy(axes)
     for row in grid:
         row[0].set_ylabel(f"test {METRIC_NAMES[metric]}")

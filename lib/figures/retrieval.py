@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.data.base import DataSet
 from lib.evaluate import labels_of
-from lib.figures.base import colour_of, new_figure, tidy
+from lib.figures.base import as_typed, colour_of, new_figure, tidy
 from lib.figures.images import show_image
 from lib.findings.names import name_source
 from lib.findings.retrieval import name_labels_of
@@ -101,7 +101,7 @@ def caption(axes: Axes, first: str, labels: str) -> None:
     """Two short lines above an image; a long name is cut, since images stand close."""
     shown = textwrap.shorten(labels, 17, placeholder="…") if " " in labels else labels
     shown = shown if len(shown) <= 17 else shown[:16] + "…"
-    axes.set_title(f"{first}\n{shown}", fontsize=7, pad=3)
+    axes.set_title(as_typed(f"{first}\n{shown}"), fontsize=7, pad=3)
 
 
 def frame(axes: Axes, right: bool) -> None:

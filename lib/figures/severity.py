@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lib.figures.base import colour_of, new_figure, tidy
+from lib.figures.base import as_typed, colour_of, new_figure, tidy
 from lib.findings.names import name_source
 from lib.grading import Graded
 from lib.severity import Severity
@@ -72,7 +72,7 @@ def _by_grade(
     figure, grid = new_figure(width * len(panels) + 0.8, 3.8, 1, len(panels))
     for axes, (source, augment, values, y) in zip(grid[0], panels, strict=True):
         _strip(axes, values, y, len(classes), colour_of(source, augment), seed)
-        counts = [f"{name}\n({(y == k).sum():,})" for k, name in enumerate(classes)]
+        counts = [f"{as_typed(str(name))}\n({(y == k).sum():,})" for k, name in enumerate(classes)]
         turned: dict[str, Any] = {}
         if max(map(len, map(str, classes))) > 9:
             turned = {"rotation": 45, "ha": "right"}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lib.data.base import DataSet
+from lib.findings.names import plain
 
 if TYPE_CHECKING:
     from lib.run import Run
@@ -36,11 +37,15 @@ def say_data(data: DataSet) -> str:
     """What a data set is, in a few sentences of Markdown."""
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
     channels = "grey" if data.channels == 1 else "RGB"
-    text = f"**{data.title}**: {sizes} images of {data.size} × {data.size} pixels, {channels}; "
+    text = (
+        f"**{plain(data.title)}**: {sizes} images of {data.size} × {data.size} pixels, {channels}; "
+    )
     text += f"{data.task}, {len(data.classes)} classes." if data.classes else "no labels."
     if data.source:
-        text += f" Source: {data.source}" + (f" ({data.licence})." if data.licence else ".")
-    return "\n\n".join([text, *(f"- {note}" for note in data.notes)])
+        text += f" Source: {plain(data.source)}" + (
+            f" ({plain(data.licence)})." if data.licence else "."
+        )
+    return "\n\n".join([text, *(f"- {plain(note)}" for note in data.notes)])
 
 
 def say_imbalance(data: DataSet) -> str:
@@ -48,24 +53,24 @@ def say_imbalance(data: DataSet) -> str:
     y = data.splits["train"].y
     if y is None:
         return "There are no labels: this data set serves for pretraining only."
-    n = len(y)
+    n, names = len(y), [plain(name) for name in data.classes]
     if data.task == "multi-label":
         share = y.mean(axis=0)
         most, least = int(share.argmax()), int(share.argmin())
         text = f"An image carries {y.sum(axis=1).mean():.2f} labels on average; "
-        text += f"{data.classes[most]} has {share[most]:.1%}, {data.classes[least]} "
+        text += f"{names[most]} has {share[most]:.1%}, {names[least]} "
         return text + f"{share[least]:.2%}. Answering *no* throughout is right {1 - y.mean():.1%}."
     counts = np.bincount(y, minlength=len(data.classes))
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] == counts[least]:
         text = f"All {len(counts)} classes are equally large: guessing reaches an accuracy of "
         return text + f"{1 / len(counts):.1%}."
-    text = f"The largest class, {data.classes[most]}, has {counts[most] / n:.1%} of the training "
+    text = f"The largest class, {names[most]}, has {counts[most] / n:.1%} of the training "
     text += "images: an accuracy of that much is what guessing reaches. "
     if counts[least] == 0:
-        return text + f"**{data.classes[least]} has no training image at all.**"
+        return text + f"**{names[least]} has no training image at all.**"
     ratio = counts[most] / counts[least]
-    return text + f"The smallest, {data.classes[least]}, is {ratio:.1f} times rarer."
+    return text + f"The smallest, {names[least]}, is {ratio:.1f} times rarer."
 
 
 def count_rows(data: DataSet, run: Run) -> list[dict[str, Any]]:
@@ -85,4 +90,4 @@ def say_notes(features: Mapping[str, Mapping[str, Any]], notes: list[str]) -> st
         sizes = ", ".join(f"{len(h):,} {name}" for name, h in splits.items())
         width = next(iter(splits.values())).shape[1]
         lines.append(f"- {name_source(source)}: {width:,} features of {sizes} images")
-    return "\n".join([*lines, *(f"- {note}" for note in notes)])
+    return "\n".join([*lines, *(f"- {plain(note)}" for note in notes)])

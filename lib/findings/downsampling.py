@@ -11,7 +11,7 @@ import pandas as pd
 
 from lib.data.base import DataSet
 from lib.evaluate import Evaluated, compare
-from lib.findings.names import METRIC_NAMES, name_labels, name_source
+from lib.findings.names import METRIC_NAMES, name_labels, name_source, plain
 from lib.measurements import label_order, measurements
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def describe_sizes(found: Sequence[AtSize], data: DataSet) -> str:
     lines = []
     for at in reversed(found):
         own = " ".join(note for note in at.notes if note not in shared)
-        lines.append(f"- {at.size} px: {own or f'as {data.title} comes at this size.'}")
+        said = plain(own or f"as {data.title} comes at this size.")
+        lines.append(f"- {at.size} px: {said}")
     return "\n".join(lines)
 
 

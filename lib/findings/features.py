@@ -12,7 +12,7 @@ from lib.bootstrap import Difference
 from lib.cloud import Cloud, Sample, chance_purity, compare_clouds
 from lib.data.base import DataSet
 from lib.embed import Features
-from lib.findings.names import name_source
+from lib.findings.names import name_source, plain
 from lib.findings.probing import FLOORS
 from lib.projection import SHARE, Components
 
@@ -62,7 +62,7 @@ def say_sample(sample: Sample, data: DataSet, notes: Sequence[str]) -> str:
         lines.append("Colours follow the order of the grades; the numbers take grades as classes.")
     elif len(np.unique(sample.y)) < 2:
         lines.append("Only one class is among them: silhouettes are not defined.")
-    return "\n".join(f"- {line}" for line in [*lines, *notes])
+    return "\n".join(f"- {line}" for line in [*lines, *map(plain, notes)])
 
 
 def numbers_table(clouds: Sequence[Cloud], components: Mapping[str, Components]) -> pd.DataFrame:

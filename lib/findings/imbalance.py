@@ -10,7 +10,7 @@ import pandas as pd
 
 from lib.bootstrap import bootstrap_replicates
 from lib.evaluate import Evaluated, compare
-from lib.findings.names import METRIC_NAMES, name_source
+from lib.findings.names import METRIC_NAMES, name_source, plain
 from lib.imbalance import RANDOM, RemedyStudy
 from lib.paired import holm
 
@@ -201,7 +201,7 @@ def say_undersampling(study: RemedyStudy, bootstrap: int = 1000, seed: int = 0) 
     """What each undersampling gives and takes: images, metrics, and recall at both ends."""
     none, *others = study.on("test")
     cuts = [r for r in others if r.protocol.endswith("+undersample")]
-    lines = [f"- {note}" for note in study.notes]
+    lines = [f"- {plain(note)}" for note in study.notes]
     if not cuts:
         return "\n".join(["Undersampling was not tried.", "", *lines]).strip()
     classes = list(classes_by_size(study))
@@ -219,7 +219,7 @@ def say_undersampling(study: RemedyStudy, bootstrap: int = 1000, seed: int = 0) 
         ends = []
         for what, name in (("rarest", classes[-1]), ("largest", classes[0])):
             before, after = none.metrics[f"recall_{name}"], r.metrics[f"recall_{name}"]
-            ends.append(f"of the {what} class, {name}, {before:.2f} → {after:.2f}")
+            ends.append(f"of the {what} class, {plain(name)}, {before:.2f} → {after:.2f}")
         lines.append(f"{text}; recall {', '.join(ends)}.")
     return "\n".join(lines)
 

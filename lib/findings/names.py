@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 METHOD_NAMES = {
     "simclr": "SimCLR",
     "supcon": "SupCon",
@@ -28,6 +30,14 @@ METRIC_NAMES = {
     "auroc_ovo": "AUROC, one against one",
     "auroc_referable": "AUROC, grade 2 and above",
 }
+
+
+def plain(text: str) -> str:
+    """Markdown that shows `text` as it is, whatever signs are in it.
+
+    Class and file names come from users' data: `*`, `$`, `[x](y)` and `<b>` are no markup there.
+    """
+    return re.sub(r"([\\`*_{}\[\]<>$#&|~])", r"\\\1", text)
 
 
 def split_method(method: str) -> tuple[str, str, str]:

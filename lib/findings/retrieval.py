@@ -10,7 +10,7 @@ import pandas as pd
 
 from lib.bootstrap import Difference, Interval
 from lib.data.base import DataSet
-from lib.findings.names import name_source
+from lib.findings.names import name_source, plain
 from lib.findings.probing import FLOORS
 from lib.queries import Queries, chance
 from lib.retrieval import Retrieval, compare_retrieval, intervals_of
@@ -32,7 +32,7 @@ def say_queries(queries: Queries, results: Sequence[Retrieval], notes: Sequence[
     if searched == {"faiss"}:
         text += "; the hits come from an approximate search (FAISS)"
     text += f". An image has {np.median(queries.relevant):,.0f} relevant ones there (median)."
-    return "\n".join([text, "", *(f"- {note}" for note in [*queries.notes, *notes])])
+    return "\n".join([text, "", *(f"- {plain(note)}" for note in [*queries.notes, *notes])])
 
 
 def retrieval_table(results: Sequence[Retrieval]) -> pd.DataFrame:

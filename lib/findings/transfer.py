@@ -9,7 +9,7 @@ import pandas as pd
 
 from lib.bootstrap import Difference
 from lib.evaluate import Evaluated, compare
-from lib.findings.names import name_labels, name_source
+from lib.findings.names import name_labels, name_source, plain
 
 if TYPE_CHECKING:
     # A report that reads a summary need not load what trains.
@@ -54,7 +54,7 @@ def budgets_of(found: Transfer) -> list[str]:
 def say_starts(found: Transfer, budget_notes: Sequence[str] = ()) -> str:
     """What is compared, and what a reader must know of it."""
     lines = [f"- {name_source(start.method, start.augment)}" for start in found.starts]
-    lines += [f"- {note}" for note in (*found.notes, *budget_notes)]
+    lines += [f"- {plain(note)}" for note in (*found.notes, *budget_notes)]
     if found.further is not None and found.further[1].params.method == "supcon":
         seen = found.further[1].params.seen_labels
         lines.append(f"- SupCon's further pretraining saw {name_labels(seen)} of this data set.")

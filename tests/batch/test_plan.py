@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from lib.batch import study as study_module
 from lib.batch.plan import REPORT_NOTEBOOKS, PlannedRun, plan_study
 from lib.batch.select import fitting, select
 from lib.batch.study import StudyError, read_study
+from lib.encoder import build_encoder
 from lib.params import NOTEBOOKS, notebook_defaults
+from lib.weights import save_encoder
 
 PRETRAIN = "  pretrain: {notebook: 01_pretrain, matrix: {seed: [0, 1]}}\n"
 
@@ -115,8 +118,14 @@ def test_runs_use_the_defaults_of_their_notebook(lab: Any) -> None:
 
 
 def test_the_same_run_twice_is_one_run(lab: Any) -> None:
-    twice = "  pretrain: {notebook: 01_pretrain, cases: [{}, {seed: 0}, {device: cpu}]}\n"
+    twice = "  pretrain: {notebook: 01_pretrain, cases: [{}, {seed: 0}]}\n"
     assert len(plan(lab, twice)) == 1
+
+
+def test_two_settings_that_make_one_run_are_refused(lab: Any) -> None:
+    """A device is no part of a run's id: of the two only the first would be done, unnoticed."""
+    [found] = refusal(lab, "  a: {notebook: 01_pretrain, matrix: {device: [auto, cpu]}}\n")
+    assert found.startswith("experiments.a.device: cpu here and auto in experiments.a make one run")
 
 
 def test_a_run_shared_by_two_experiments_has_one_name(lab: Any) -> None:
@@ -344,12 +353,13 @@ def test_a_report_comes_last_and_needs_everything(lab: Any, report_notebook: str
 
 
 def test_a_report_on_a_summary_of_its_own_needs_nothing(lab: Any, report_notebook: str) -> None:
-    summary = lab.write("study,dataset,value\ns,breastmnist,1\n", "summary.csv")
+    head = "study,run,dataset,metric,value\n"
+    summary = lab.write(f"{head}s,r,breastmnist,auroc,1\n", "summary.csv")
     report = f"  report: {{notebook: {report_notebook}, set: {{summary: '{summary}'}}}}\n"
     *_, run = plan(lab, PRETRAIN + report)
     assert (run.needs, run.synthetic, run.params["summary"]) == ((), False, str(summary))
     for dataset in ("phantom", "phantom-fundus"):
-        lab.write(f"study,dataset,value\ns,{dataset},1\n", "summary.csv")
+        lab.write(f"{head}s,r,{dataset},auroc,1\n", "summary.csv")
         *_, other = plan(lab, PRETRAIN + report)
         assert other.name != run.name
         assert other.synthetic
@@ -419,9 +429,7 @@ def test_a_relative_path_is_found_from_the_current_folder(
     assert name_of(lab, "npz:cells.npz") == whole
 
 
-def test_an_encoder_of_an_earlier_run_counts_by_its_run(
-    lab: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_encoder_of_an_earlier_run_counts_by_its_run(lab: Any) -> None:
     """Named by experiment, run, beginning of a run, folder or file, it is the same probe."""
     [encoder, probe] = plan(
         lab,
@@ -431,9 +439,9 @@ def test_an_encoder_of_an_earlier_run_counts_by_its_run(
     folder = lab.results / "other" / "runs" / encoder.name
     folder.mkdir(parents=True)
     file = folder / "encoder.safetensors"
-    file.write_bytes(b"")
     used = {"run": encoder.name, "method": "simclr", "augment": "novel"}
-    monkeypatch.setattr("lib.weights.read_header", lambda path: {"parameters": used})
+    header = {"size": 28, "dataset": "phantom", "parameters": used, "commit": "abc"}
+    save_encoder(file, build_encoder("resnet18", "strided", 3, seed=0), header)
     for init in (encoder.name, encoder.name[:-3], folder, file):
         [again] = plan(lab, f"  probe: {{notebook: 02_probe, set: {{init: '{init}'}}}}\n")
         assert again.name == probe.name
@@ -485,3 +493,30 @@ def test_where_picks_runs_of_the_experiment_before(lab: Any) -> None:
 def test_where_that_cannot_be_is_refused(lab: Any, probe: str, line: str) -> None:
     [found] = refusal(lab, PRETRAIN + f"  probe: {{notebook: 02_probe, {probe}}}\n")
     assert found.startswith(f"experiments.probe.{line}")
+
+
+# What a plan leaves behind
+
+
+def test_digests_are_kept_of_a_plan_that_holds_and_not_of_a_refused_one(lab: Any) -> None:
+    good = lab.npz()
+    digests = lab.folder / "cache" / "digests"
+    one = f"  a: {{notebook: 00_data, set: {{dataset: '{good}'}}}}\n"
+    refusal(lab, one + "  b: {notebook: 00_data, set: {dataset: bloodmist}}\n")
+    assert not digests.exists()
+    module.cached_describe.cache_clear()
+    plan(lab, one)
+    [kept] = digests.glob("*.json")
+    assert str(lab.folder / "cells.npz") in kept.read_text(encoding="utf-8")
+
+
+def test_no_name_of_a_run_leads_out_of_its_folder(lab: Any) -> None:
+    """Whatever data, variants and experiments are called, a run's folder is one plain name."""
+    (lab.folder / ("x" * 200)).mkdir()
+    long = lab.npz(f"{'x' * 200}/{'y' * 200}.npz")
+    odd = lab.npz("..$(id)'`<b> ü.npz")
+    for dataset in (long, odd):
+        body = f'dataset: "{dataset}", variant: "../../<script>"'
+        [run] = plan(lab, f'  "../../e": {{notebook: 01_pretrain, set: {{{body}}}}}\n')
+        assert re.fullmatch(r"pretrain-[a-z0-9-]+-script-s0-[0-9a-f]{8}", run.name)
+        assert len(run.name) < 200

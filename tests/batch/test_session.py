@@ -208,7 +208,7 @@ def test_jobs_run_side_by_side(fake: Any, run_all: RunAll, chain: Path) -> None:
         (["--set", "knn_every=0"], "--set knn_every: expected a whole number from 1, found 0"),
         (["--set", "temperature=hot"], '--set temperature: expected a number above 0, found "hot"'),
         (["--set", "epochs"], "--set epochs: expected KEY=VALUE"),
-        (["--set", "epochs=["], "--set epochs=[: [ is not valid YAML"),
+        (["--set", "epochs=["], "--set epochs=[: line 1, column 2: not valid YAML"),
         (["--set", "dataset=npz:no.npz"], "no.npz: no such file"),
         (["--set", "probe.init=nothing"], "experiments.probe.init: no encoder nothing"),
         (["--only", "finetune"], "--only finetune: fits no run"),

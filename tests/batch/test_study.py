@@ -90,7 +90,10 @@ def settings(lab: Any, text: str, **overrides: Any) -> list[list[dict[str, Any]]
         ("study: a\nexperiments: {p: }", "experiments.p: expected keys and values, found None"),
         ("study: a\nexperiments: []", "experiments: expected at least one"),
         ("study: a", "experiments: expected at least one"),
-        (ONE.replace("tiny", "a/b"), "study: expected a name of letters, digits, _ . -, found"),
+        (
+            ONE.replace("tiny", "a/b"),
+            "study: expected a name of letters, digits, _ . -, at most 100",
+        ),
         (ONE.replace("tiny", "..") + "", "study: expected a name of letters"),
         (ONE.replace("tiny", "2024"), "study: expected a name of letters"),
         (ONE.replace("study: tiny", ""), "study: expected a name of letters"),
@@ -101,9 +104,12 @@ def settings(lab: Any, text: str, **overrides: Any) -> list[list[dict[str, Any]]
         ("- 1", "expected keys study, title, question, defaults, experiments"),
         ("", "expected keys study, title, question, defaults, experiments"),
         ("study: [", "not valid YAML: "),
-        (f"{ONE}    set: {{epochs: 1, epochs: 2}}", "not valid YAML: epochs: given twice, line 5"),
-        (f"{ONE}study: other", "not valid YAML: study: given twice, line 5"),
-        ("? [1]\n: 2", "not valid YAML: a key is no word, line 1"),
+        (
+            f"{ONE}    set: {{epochs: 1, epochs: 2}}",
+            "line 5, column 22: not valid YAML: epochs: given twice",
+        ),
+        (f"{ONE}study: other", "line 5, column 1: not valid YAML: study: given twice"),
+        ("? [1]\n: 2", "line 1, column 3: not valid YAML: a key is no word"),
         ("study: !!python/object:os.system {}", "not valid YAML: could not determine a construct"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lib.data.decode import bit_depth, decode_image, resample, to_uint8
+from tests.refused.data import png_header, tiff_header
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 40), np.uint8)
@@ -156,3 +157,26 @@ def test_scaling_maps_the_whole_range() -> None:
         top = 2**bits - 1
         values = np.arange(top + 1, dtype=np.uint16)
         assert np.array_equal(to_uint8(values, bits), np.floor(values * (255 / top) + 0.5))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [png_header(50_000, 50_000), png_header(30_000, 30_000, 16, 2), tiff_header(30_000, 30_000)],
+)
+def test_a_header_that_boasts_is_refused_before_anything_is_allocated(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decoded(*_: object) -> None:
+        pytest.fail("a decoder was called")
+
+    monkeypatch.setattr("cv2.imdecode", decoded)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded)
+    with pytest.raises(ValueError, match=r"0,000 × .0,000 pixels, at most 178,956,970 are read"):
+        decode_image(content, 28)
+
+
+def test_an_image_of_hardly_a_pixel_is_refused() -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (300, 6)).save(buffer, "PNG")
+    with pytest.raises(ValueError, match="300 × 6 pixels, needed are 7 × 7"):
+        decode_image(buffer.getvalue(), 28)

@@ -108,11 +108,14 @@ def test_a_given_split_is_kept_and_a_missing_val_carved(tmp_path: Path) -> None:
     assert any("eighth of train" in n for n in data.notes)
     for row in rows[:10]:
         row[3] = "validation"
-    rows[70][2] = "g40"  # an image of the test split in a train group's company
-    rows[60][2] = "g40"
     data = load(make_csv(tmp_path / "d", rows, "image,label,group,split"))
     assert {s: len(p) for s, p in data.splits.items()} == {"train": 54, "val": 10, "test": 16}
-    assert any("tears apart 1 groups" in n for n in data.notes)
+    picture(60).save(tmp_path / "d" / "im70.png")  # an image of train once more, in test
+    data = load(f"csv:{tmp_path / 'd' / 'labels.csv'}")
+    assert any("tears apart 1 copied images" in n for n in data.notes)
+    rows[70][2] = rows[60][2] = "g40"
+    with pytest.raises(DataError, match=r"group g40 is in train \(line 62\) and test \(line 72\)"):
+        load(make_csv(tmp_path / "d", rows, "image,label,group,split"))
 
 
 def test_kaggles_retinopathy_layout(tmp_path: Path) -> None:
