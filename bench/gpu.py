@@ -28,7 +28,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -244,7 +244,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {op['share']:>6.1%}{op['ms']:>10.2f} ms{op['calls']:>7}×  {op['operation']}")
     goals = goals_of(rates, device)
     print(say_goals(goals))
-    more = {"product_tflop_per_s": round(measured_peak, 2), "data_sheet_tflop_per_s": peak}
+    more: dict[str, Any] = {
+        "product_tflop_per_s": round(measured_peak, 2),
+        "data_sheet_tflop_per_s": peak,
+    }
     table = rows or [{"stem": None, "size": None, "views_per_s": None}]
     write_rows(options.out, table, goals, vars(options), profiles=profiles, **more)
     return 0

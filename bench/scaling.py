@@ -125,6 +125,7 @@ def measure(point: dict[str, Any], device: str, precision: str) -> dict[str, Any
     steps = [b - a for a, b in pairwise(Stepwise.began[WARM_UP:])]
     seconds = statistics.median(steps)
     views = 2 * n / math.ceil(n / batch)  # an epoch's images are dealt out evenly
+    memory: float | None
     if device != "cpu":
         memory = torch.cuda.max_memory_allocated() / 2**20
     else:
@@ -262,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
     for fit in fits:
         error = "" if fit["error"] is None else f" ± {fit['error']:.2f}"
         print(f"{fit['of']} ∝ ({fit['against']})^{fit['exponent']:.2f}{error}")
-    more = {"precision": precision, "base": BASE, "fits": fits}
+    more: dict[str, Any] = {"precision": precision, "base": BASE, "fits": fits}
     write_rows(options.out, rows, settings=vars(options), **more)
     return 0
 

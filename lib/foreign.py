@@ -98,14 +98,15 @@ def _is_imagenet(state: Mapping[str, Tensor], prefix: str) -> bool:
 
 def _state(path: Path, checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """The tensors of a checkpoint: those under `state_dict`, or the file's own."""
-    state = checkpoint.get("state_dict", checkpoint)
+    state: Any = checkpoint.get("state_dict", checkpoint)
     named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise EncoderError(
             f"{path}: no `state_dict` of tensors in it (found {_names(checkpoint)});"
             " a Lightning checkpoint or a bare state dict is needed"
         )
-    return state
+    tensors: Mapping[str, Tensor] = state
+    return tensors
 
 
 def _load(path: Path) -> Mapping[str, Any]:
