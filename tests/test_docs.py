@@ -17,12 +17,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import run_all
 from tests.conftest import ROOT
 from tests.photographs import write_photographs
 
 DOCS = ROOT / "docs"
 CODE = ("lib", "notebooks", "params", "run_all.py", "pyproject.toml")
 ELSEWHERE = {"own-images.md"}
+# Files that a page itself tells to make.
+MADE = {"notebooks/11_brightness.ipynb", "params/mine.yaml"}
 # Programs that a page may name; each is started as the newcomer's shell would.
 PROGRAMS = {"python": [sys.executable], "papermill": [sys.executable, "-m", "papermill"]}
 
@@ -102,8 +105,7 @@ def test_files_and_parameters_that_pages_name_exist() -> None:
     for path in DOCS.glob("*.md"):
         text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.S | re.M)
         for name in re.findall(r"`((?:lib|params|notebooks|tests|bench)/[\w./-]+)`", text):
-            made = name == "notebooks/11_brightness.ipynb"  # by the page itself
-            assert made or (ROOT / name).exists(), f"{path.name} names {name}"
+            assert name in MADE or (ROOT / name).exists(), f"{path.name} names {name}"
         for key in re.findall(r"`(\w+): [^`]+`", text):
             assert key in PARAMETERS, f"{path.name} names the parameter {key}"
 
@@ -138,10 +140,13 @@ def test_extending(copy: Path) -> None:
     assert summary.count("mean_brightness") == 3
 
 
-def test_clusters(copy: Path) -> None:
+def test_clusters(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(copy)
     [slurm] = of_language("clusters.md", "yaml")
     (copy / "slurm.yaml").write_text(slurm, encoding="utf-8")
-    for printed in run_commands("clusters.md", copy):
+    for printed in dry_runs("clusters.md", capsys):
         assert "runs, 0 done" in printed
     # What stands in the block that needs a scheduler is executed by tests/batch/test_cluster.py.
     [unlabelled] = of_language("clusters.md", "")
@@ -159,8 +164,11 @@ def test_slurms_arguments_are_slurmclusters(copy: Path) -> None:
     assert "#SBATCH --gres=gpu:1" in script and "#SBATCH -t 08:00:00" in script
 
 
-def test_replicating(copy: Path) -> None:
-    if not (copy / "data" / "retinopathy").exists():
-        write_photographs(copy / "data" / "retinopathy", n=40)
-    for printed in run_commands("replicating.md", copy):
+def test_replicating(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("CONTRASTIVE_CACHE", str(copy / "cache"))
+    write_photographs(copy / "data" / "retinopathy", n=40)
+    for printed in dry_runs("replicating.md", capsys):
         assert " to do" in printed
