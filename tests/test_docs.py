@@ -77,11 +77,15 @@ def run_line(line: str, folder: Path) -> str:
     return run([*PROGRAMS[program], *arguments], folder)
 
 
-def run_commands(page: str, folder: Path) -> list[str]:
-    """Run every line of the page's sh blocks and return what each printed."""
-    return [
-        run_line(line, folder) for text in of_language(page, "sh") for line in text.splitlines()
-    ]
+def dry_runs(page: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run every line of the page's sh blocks, all dry runs, in this process; what each printed."""
+    printed = []
+    for line in [line for text in of_language(page, "sh") for line in text.splitlines()]:
+        program, script, *arguments = shlex.split(line)
+        assert (program, script) == ("python", "run_all.py") and "--dry-run" in arguments, line
+        assert run_all.main(arguments) == 0, capsys.readouterr().err
+        printed.append(capsys.readouterr().out)
+    return printed
 
 
 def test_every_page_is_listed_and_every_link_between_pages_resolves() -> None:
