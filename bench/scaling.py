@@ -255,6 +255,8 @@ def main(arguments: list[str] | None = None) -> int:
                 memory = "–" if row["memory_mib"] is None else f"{row['memory_mib']:,.0f} MiB"
                 print(f"{series:<7}{value:>9,}{row['views_per_s']:>10,.0f} views/s{memory:>12}",
                       flush=True)  # fmt: skip
+        if "runs" in options.parts:
+            time_planning(folder, 1)  # imports, and the data set described once
         for runs in RUN_COUNTS[: 2 if options.quick else None] if "runs" in options.parts else ():
             seconds = time_planning(folder, runs)
             rows.append({"series": "runs", "runs": runs, "seconds": round(seconds, 4)})
@@ -263,8 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
     for fit in fits:
         error = "" if fit["error"] is None else f" ± {fit['error']:.2f}"
         print(f"{fit['of']} ∝ ({fit['against']})^{fit['exponent']:.2f}{error}")
-    more: dict[str, Any] = {"precision": precision, "base": BASE, "fits": fits}
-    write_rows(options.out, rows, settings=vars(options), **more)
+    write_rows(options.out, rows, settings=vars(options), precision=precision, base=BASE, fits=fits)
     return 0
 
 
