@@ -58,6 +58,7 @@ def test_a_damaged_data_set_is_refused_or_read(kind: str, tmp_path: Path) -> Non
     assert refused > TIMES
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff", ".gif", ".bmp", ".webp", ".16.png"])
 def test_a_damaged_image_is_refused_or_read(suffix: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 65536, (40, 40, 3), np.uint16)
