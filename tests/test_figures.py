@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from lib.embed import flatten_pixels
 from lib.evaluate import Evaluated, label_budgets, probe_features
-from lib.figures.base import AUGMENT_COLOURS, COLOURS, colour_of
+from lib.figures.base import AUGMENT_COLOURS, COLOURS, colour_of, to_png, to_svg
 from lib.figures.classifiers import plot_budgets, plot_confusion, plot_confusions
 from lib.figures.images import plot_class_counts, plot_gallery, sample_gallery
 from lib.figures.training import plot_history
@@ -35,7 +35,7 @@ LONG = (
 
 def png(figure: Figure) -> bytes:
     """The picture a report gets; fails where text or marks lie outside of it."""
-    data: bytes = figure._repr_png_()  # type: ignore[attr-defined]
+    data = to_png(figure)
     assert data.startswith(b"\x89PNG\r\n")
     canvas = FigureCanvasAgg(figure)
     width, height = canvas.get_width_height()
@@ -66,7 +66,7 @@ def test_no_pyplot_even_when_a_figure_is_shown() -> None:
     code = (
         "import sys, numpy as np\nfrom lib.figures.classifiers import plot_confusion\n"
         "figure = plot_confusion(np.eye(2, dtype=int), ('a', 'b'))\n"
-        "assert figure._repr_png_()\nprint('matplotlib.pyplot' in sys.modules)"
+        "assert figure._repr_mimebundle_()[0]\nprint('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

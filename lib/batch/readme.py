@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.batch.index import plot_study
 from lib.batch.summary import conclusions, headline
+from lib.figures.study import plot_study
 from lib.files import replacing, write_text
 from lib.measurements import measurements, read_summary
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from lib.figures.alt import describe_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +32,10 @@ AUGMENT_COLOURS = {
 }
 
 
+# A drawing larger than this is shown as pixels: thousands of points weigh more than their picture.
+LARGEST = 400_000
+
+
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
     """An empty figure of `width` × `height` inches and its axes [rows, columns]."""
     figure = displayed_figure()(figsize=(width, height), layout="constrained", dpi=110)
@@ -40,12 +48,17 @@ def displayed_figure() -> type[Figure]:
     from matplotlib.figure import Figure
 
     class DisplayedFigure(Figure):
-        def _repr_png_(self) -> bytes:
-            buffer = io.BytesIO()
-            # One pass of the layout leaves labels beside images a few pixels outside.
-            self.draw_without_rendering()
-            self.savefig(buffer, format="png", dpi=self.dpi)
-            return buffer.getvalue()
+        # What the figure shows, in words; empty: read off what is drawn.
+        alt = ""
+
+        def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+            """A drawing where it is small, else pixels; and the words for who sees neither."""
+            alt = {"alt": describe_figure(self)}
+            drawing = to_svg(self)
+            if drawing is not None:
+                return {"image/svg+xml": drawing}, {"image/svg+xml": alt}
+            pixels = base64.b64encode(to_png(self)).decode("ascii")
+            return {"image/png": pixels}, {"image/png": alt}
 
     return DisplayedFigure
 
@@ -53,6 +66,35 @@ def displayed_figure() -> type[Figure]:
 def as_typed(name: str) -> str:
     """A name as matplotlib shows it sign by sign: between two `$` it would read a formula."""
     return name.replace("$", r"\$")
+
+
+def to_png(figure: Figure) -> bytes:
+    """A figure as pixels, as reports show it."""
+    buffer = io.BytesIO()
+    # One pass of the layout leaves labels beside images a few pixels outside.
+    figure.draw_without_rendering()
+    figure.savefig(buffer, format="png", dpi=figure.dpi)
+    return buffer.getvalue()
+
+
+def to_svg(figure: Figure, largest: int | None = LARGEST) -> str | None:
+    """A figure as a drawing; None where it has more than `largest` letters, or shows images.
+
+    Letters are outlines, so the drawing looks the same where this machine's fonts are missing.
+    The same figure gives the same text.
+    """
+    from matplotlib import rc_context
+
+    if any(axes.images for axes in figure.axes):
+        return None
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": "figure", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    if largest is not None and len(text) > largest:
+        return None
+    # The prologue names a document type by an address, which no viewer needs.
+    return re.sub(r"\A<\?xml.*?<svg ", "<svg ", text, flags=re.DOTALL)
 
 
 def tidy(axes: Axes) -> None:

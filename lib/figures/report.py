@@ -118,6 +118,7 @@ def draw_ours(
             color=colour,
         )
         name = name_side(method, augment, protocol) + (f", {encoder}" if several else "")
+        handle.set_label(f"ours: {name}")
         legend.setdefault(f"ours: {name}", handle)
 
 
@@ -141,4 +142,5 @@ def draw_published(
             # Finetuned ones are drawn thicker, as they share a colour with probed ones.
             markeredgewidth=1.9 if protocol == "finetune" else 0.9,
         )
-        legend.setdefault(f"{who}: {name_side(method, augment, protocol)}", handle)
+        handle.set_label(f"{who}: {name_side(method, augment, protocol)}")
+        legend.setdefault(str(handle.get_label()), handle)

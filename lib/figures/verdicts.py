@@ -84,4 +84,5 @@ def draw_cell(axes: Any, x: int, i: int, n: int, cell: Any, clear: bool, colour:
         capsize=2,
         color=colour,
         markerfacecolor=colour if clear else "white",
+        label=str(cell.name),
     )

@@ -1,0 +1,76 @@
+"""A whole study in one figure: means over seeds against the label budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lib.figures.base import as_typed, colour_of, new_figure, tidy
+from lib.findings.names import name_source
+from lib.measurements import label_order, measurements, over_seeds
+
+if TYPE_CHECKING:
+    from matplotlib.container import ErrorbarContainer
+    from matplotlib.figure import Figure
+
+
+def probed(table: pd.DataFrame) -> pd.DataFrame:
+    """The test AUROC of frozen features: logistic regression, and kNN on raw pixels."""
+    rows = measurements(table)
+    return rows[(rows["protocol"] == "probe") | (rows["method"] == "pixels")]
+
+
+def plot_study(table: pd.DataFrame) -> Figure:
+    """Test AUROC against the label budget: a panel per data set, a line per features."""
+    return plot_lines(probed(table))
+
+
+def plot_lines(rows: pd.DataFrame) -> Figure:
+    """Mean ± sd of measurements against the label budget: a panel per data set and size."""
+    stats = over_seeds(rows)
+    whole = "finetune" in set(stats["protocol"])
+    panels = list(dict.fromkeys(zip(stats["dataset"], stats["size"], strict=True)))
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, grid = new_figure(4.0 * columns + 1.2, 3.4 * lines + 0.5, lines, columns)
+    names: dict[str, ErrorbarContainer] = {}
+    for axes in grid.flat[len(panels) :]:
+        axes.axis("off")
+    for axes, (dataset, size) in zip(grid.flat, panels, strict=False):
+        here = stats[(stats["dataset"] == dataset) & (stats["size"] == size)]
+        budgets = label_order(here["labels"])
+        for key, line in here.groupby(["method", "augment", "protocol"], sort=False):
+            method, augment, protocol = map(str, key)
+            ordered = line.set_index("labels").reindex(budgets)
+            label = name_line(method, augment, protocol) if whole else name_source(method, augment)
+            label = as_typed(label)
+            floor = method in ("random", "pixels") or (whole and protocol == "probe")
+            names[label] = axes.errorbar(
+                range(len(budgets)),
+                ordered["mean"],
+                yerr=ordered["std"].fillna(0),
+                fmt="o--" if floor else "o-",
+                ms=4,
+                capsize=3,
+                color=colour_of(method, augment),
+                label=label,
+            )
+        axes.set_xticks(range(len(budgets)), budgets)
+        axes.set(title=as_typed(f"{dataset}, {size} px"), xlabel="labelled training images")
+        tidy(axes)
+    for axes_row in grid:
+        axes_row[0].set_ylabel("test AUROC, mean ± sd")
+    fitting = min(4, max(1, int(figure.get_figwidth() // 2.3)))
+    figure.legend(
+        handles=list(names.values()), labels=list(names), loc="outside lower center", ncols=fitting
+    )
+    return figure
+
+
+def name_line(method: str, augment: str, protocol: str) -> str:
+    """A line where networks trained whole stand beside frozen features."""
+    if (method, protocol) == ("random", "finetune"):
+        return "from scratch"
+    how = {"finetune": "finetuned", "probe": "frozen"}.get(protocol, protocol)
+    return f"{name_source(method, augment)}: {how}"

@@ -1,0 +1,114 @@
+"""What a study answers to its question, in a few sentences computed from its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from lib.findings.names import METRIC_NAMES, name_source
+from lib.measurements import measurements, paired_gains
+
+Side = dict[str, str]
+FLOORS = ("random", "pixels")
+# Remedies against imbalance are about rare classes, which accuracy and AUROC hardly see.
+RARE = "balanced_accuracy"
+FIRST = 6  # sentences that stand open
+
+
+def answer(table: pd.DataFrame) -> list[str]:
+    """Sentences on what pretraining, finetuning, augmentation and remedies came to.
+
+    A comparison is one data set, size, encoder and label budget, paired by seed or fold; it is
+    clear when its 95% interval lies on one side of zero. Nothing to compare gives no sentence.
+    """
+    return [
+        say
+        for name, metric, a, b in comparisons(table)
+        if (say := judge(table, name, metric, a, b))
+    ]
+
+
+def comparisons(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
+    """What can be compared in a study: name, metric, the one side, the other."""
+    rows = measurements(table)
+    scratch = {"method": "random", "protocol": "finetune"}
+    for method, augment in kinds(rows, "finetune"):
+        name = f"{name_source(method, augment)}, finetuned, against training from scratch"
+        yield name, "auroc", side(method, augment, "finetune"), scratch
+    probes = kinds(rows, "probe")
+    floors = {
+        "an untrained encoder": {"method": "random", "protocol": "probe"},
+        "kNN on raw pixels": {"method": "pixels", "protocol": "knn"},
+    }
+    for floor, other in floors.items():
+        for method, augment in probes:
+            name = f"Frozen {name_source(method, augment)} features against {floor}"
+            yield name, "auroc", side(method, augment, "probe"), other
+    for method in dict.fromkeys(method for method, _ in probes):
+        if {(method, "novel"), (method, "natural")} <= set(probes):
+            name = f"{name_source(method)}: novel against natural augmentation"
+            yield name, "auroc", side(method, "novel", "probe"), side(method, "natural", "probe")
+    for method, augment in probes:
+        if method == "supcon":
+            for other_method, other_augment in probes:
+                if other_method in ("supervised", "simclr"):
+                    name = f"SupCon's features against those of {name_source(other_method)}"
+                    other = side(other_method, other_augment, "probe")
+                    yield name, "auroc", side(method, augment, "probe"), other
+    yield from remedies(table)
+
+
+def remedies(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
+    """Each remedy against imbalance, with the labels it was given, beside the plain probe."""
+    rows = measurements(table, RARE)
+    plain = rows[(rows["notebook"] == "04_imbalance") & (rows["protocol"] == "probe")]
+    for method, augment in dict.fromkeys(zip(plain["method"], plain["augment"], strict=True)):
+        if method in FLOORS:
+            continue
+        own = rows[(rows["method"] == method) & (rows["augment"] == augment)]
+        found = [p for p in dict.fromkeys(own["protocol"]) if p.startswith("probe+")]
+        for protocol in found:
+            name = f"{protocol.removeprefix('probe+')} against nothing done for rare classes"
+            ours, other = side(method, augment, protocol), side(method, augment, "probe")
+            yield name[0].upper() + name[1:], RARE, ours, other
+
+
+def kinds(rows: pd.DataFrame, protocol: str) -> list[tuple[str, str]]:
+    """Method and augmentation of what a protocol was used on, floors left out."""
+    own = rows[(rows["protocol"] == protocol) & ~rows["method"].isin(FLOORS)]
+    return list(dict.fromkeys(zip(own["method"], own["augment"], strict=True)))
+
+
+def side(method: str, augment: str, protocol: str) -> Side:
+    """One side of a comparison, by columns of summary.csv."""
+    return {"method": method, "augment": augment, "protocol": protocol}
+
+
+def judge(table: pd.DataFrame, name: str, metric: str, ours: Side, other: Side) -> str:
+    """One comparison over its data sets and budgets in a sentence; empty without any pair."""
+    gains = paired_gains(table, metric, ours, other)
+    return say_gains(name, METRIC_NAMES[metric], gains) if len(gains) else ""
+
+
+def say_gains(name: str, metric: str, gains: Any) -> str:
+    """How often the difference is clear, and what it is on average."""
+    n, mean = len(gains), float(gains["mean"].mean())
+    over = f"{mean:+.3f} {metric}" + (f" on average over {n} comparisons" if n > 1 else "")
+    tested = gains[~gains["low"].map(math.isnan)]
+    if tested.empty:
+        return f"{name}: {over}, from one seed each, so nothing is known of its spread."
+    above, below = int((tested["low"] > 0).sum()), int((tested["high"] < 0).sum())
+    if n == 1:
+        verdict = "clearly better" if above else "clearly worse" if below else "no clear difference"
+    elif above == n:
+        verdict = f"clearly better in all {n}"
+    elif not above and not below:
+        verdict = (
+            f"no clear difference in any of {n}" if len(tested) == n else "no clear difference"
+        )
+    else:
+        verdict = f"clearly better in {above} of {n}, clearly worse in {below}"
+    return f"{name}: {verdict} ({over})."
