@@ -123,7 +123,8 @@ def tidy(fragment: str) -> str:
         _align_numbers(table)
         if "scroll" not in (table.parent.get("class") or []):
             # In reach of the keyboard, so that a wide table can be scrolled without a mouse.
-            table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
+            box = {"class": "scroll", "tabindex": "0", "role": "group", "aria-label": "Table"}
+            table.wrap(soup.new_tag("div", attrs=box))
     return str(soup)
 
 

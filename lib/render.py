@@ -6,11 +6,13 @@ import ast
 import base64
 import html
 import io
+import json
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from lib.files import write_text
@@ -21,6 +23,8 @@ PARAMETERS, INJECTED = "parameters", "injected-parameters"
 # What papermill writes around a failed cell; the page has its own notice.
 PAPERMILL_NOTICE = "papermill-error-cell-tag"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SVG, PNG = "image/svg+xml", "image/png"
+FIGURES = "figures"  # the folder beside a report that its drawings are kept in
 
 
 class RenderError(ValueError):
@@ -40,14 +44,52 @@ def render_notebook(
     title defaults to the first heading, which then moves into the page's header; banner is a
     notice below it ("Synthetic data: …"); footer holds what the run is called, its commit, date.
     Nothing is executed. The file appears complete or not at all; raises RenderError for a file
-    that is no notebook.
+    that is no notebook. Drawings are also written to the folder `figures` beside it, for who wants
+    them in a text of their own, and each is linked.
     """
-    folder = None
+    folder, html = None, Path(html)
     if isinstance(notebook, str | Path):
         folder = Path(notebook).resolve().parent
         notebook = _read(Path(notebook))
     found, body = notebook_body(notebook, folder=folder, keep_title=title is not None)
-    write_text(Path(html), page(title or found, body, banner=banner, footer=footer))
+    for name, drawing in drawings(notebook).items():
+        write_text(html.parent / name, drawing)
+    footer = {**(footer or {}), **provenance(html.parent / "metrics.json")} or None
+    write_text(html, page(title or found, body, banner=banner, footer=footer))
+
+
+def provenance(metrics: Path) -> dict[str, str]:
+    """What a run noted beside its report of its machine, its time and its libraries, if it did."""
+    if not metrics.exists():
+        return {}
+    noted = json.loads(metrics.read_text(encoding="utf-8"))
+    libraries = [f"{name} {version}" for name, version in noted.get("versions", {}).items()]
+    facts = {
+        "machine": noted.get("device", ""),
+        "precision": noted.get("precision", ""),
+        "time": f"{noted['seconds']:.0f} s" if "seconds" in noted else "",
+        "libraries": ", ".join(libraries),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def drawings(notebook: Any) -> dict[str, str]:
+    """The drawings among a notebook's outputs: the file that each is kept in → its SVG.
+
+    A file is named by its cell, and numbered where a cell shows several.
+    """
+    found = {}
+    for cell in notebook.cells:
+        shown = [o for o in cell.get("outputs", []) if SVG in o.get("data", {})]
+        for i, output in enumerate(shown, start=1):
+            number = f"-{i}" if len(shown) > 1 else ""
+            found[f"{FIGURES}/{cell.get('id', 'cell')}{number}.svg"] = text_of(output.data[SVG])
+    return found
+
+
+def text_of(content: str | Sequence[str]) -> str:
+    """An output's text, which notebooks may keep as a list of lines."""
+    return content if isinstance(content, str) else "".join(content)
 
 
 def notebook_body(
@@ -126,6 +168,7 @@ def _error_title(error: Any) -> str:
 
 def _code_cell(cell: Any, tags: set[str]) -> str:
     pieces = []
+    kept = {drawing: name for name, drawing in drawings(SimpleNamespace(cells=[cell])).items()}
     if cell.source.strip() and "remove-input" not in tags:
         pieces.append(
             f'<details class="code"><summary>code</summary>{_highlight(cell.source)}</details>'
@@ -138,7 +181,7 @@ def _code_cell(cell: Any, tags: set[str]) -> str:
         if outputs and outputs[0].output_type == "stream":
             pieces.append(_stream(outputs))
         else:
-            pieces += [_error(o) if o.output_type == "error" else _output(o) for o in outputs]
+            pieces += [_error(o) if o.output_type == "error" else _output(o, kept) for o in outputs]
     return "\n".join(piece for piece in pieces if piece)
 
 
@@ -161,14 +204,15 @@ def _stream(outputs: Sequence[Any]) -> str:
     )
 
 
-def _output(output: Any) -> str:
+def _output(output: Any, kept: Mapping[str, str]) -> str:
     data = output.get("data", {})
     # Widgets live in JupyterLab only; the text beside them is the bar's first state.
     if WIDGET in data:
         return ""
-    for kind in ("image/svg+xml", "image/png", "image/jpeg", "image/gif"):
+    for kind in (SVG, PNG, "image/jpeg", "image/gif"):
         if kind in data:
-            return _image(kind, data[kind], output.get("metadata", {}).get(kind, {}))
+            content = text_of(data[kind])
+            return _image(kind, content, output.get("metadata", {}).get(kind, {}), kept)
     if "text/html" in data:
         return tidy(data["text/html"])
     for kind in ("text/markdown", "text/latex"):
@@ -186,8 +230,11 @@ def _error(error: Any) -> str:
     return f'<div class="error"><strong>{title}</strong>{details}</div>'
 
 
-def _image(kind: str, content: str, metadata: Mapping[str, Any]) -> str:
-    if kind == "image/svg+xml":
+def _image(kind: str, content: str, metadata: Mapping[str, Any], kept: Mapping[str, str]) -> str:
+    caption = ""
+    if content in kept:
+        caption = f'<figcaption><a href="{kept[content]}" download>SVG</a></figcaption>'
+    if kind == SVG:
         # As an image, a drawing can neither load anything nor disturb the page's names.
         content = base64.b64encode(content.encode()).decode()
     size = "".join(
@@ -195,7 +242,10 @@ def _image(kind: str, content: str, metadata: Mapping[str, Any]) -> str:
     )
     alt = html.escape(str(metadata.get("alt", "figure")))
     source = f"data:{kind};base64,{''.join(content.split())}"
-    return f'<figure><img src="{source}" alt="{alt}"{size}></figure>'
+    return (
+        '<figure><div class="scroll" tabindex="0" role="group" aria-label="Figure">'
+        f'<img src="{source}" alt="{alt}"{size}></div>{caption}</figure>'
+    )
 
 
 def _highlight(source: str) -> str:
@@ -235,7 +285,8 @@ def _parameters(cells: Sequence[Any]) -> str | None:
     summary += f", set for this run: {', '.join(changed)}" if changed else ", all at their defaults"
     return (
         f'<details class="parameters"><summary>{html.escape(summary)}</summary>'
-        '<div class="scroll"><table><thead><tr><th>parameter</th><th>value</th><th>meaning</th>'
+        '<div class="scroll" tabindex="0" role="group" aria-label="Table of parameters">'
+        "<table><thead><tr><th>parameter</th><th>value</th><th>meaning</th>"
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
     )
 

@@ -54,10 +54,11 @@ class Drawings:
         file = self.folder / f"{name}.svg"
         source, alt = self.keep(file, figure)
         self.saved[f"{self.folder.name}/{file.name}"] = title
+        link = f"<a href='{self.folder.name}/{file.name}' download>SVG</a>"
         return (
-            f"<figure><div class='scroll' tabindex='0' role='group' aria-label='Figure'>"
-            f"<img src='{source}' alt='{html.escape(alt, quote=True)}'></div><figcaption>{html.escape(title)} "
-            f"(<a href='{self.folder.name}/{file.name}' download>SVG</a>)</figcaption></figure>"
+            "<figure><div class='scroll' tabindex='0' role='group' aria-label='Figure'>"
+            f"<img src='{source}' alt='{html.escape(alt, quote=True)}'></div>"
+            f"<figcaption>{html.escape(title)} ({link})</figcaption></figure>"
         )
 
     def keep(self, file: Path, figure: Figure) -> tuple[str, str]:

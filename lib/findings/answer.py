@@ -24,11 +24,15 @@ def answer(table: pd.DataFrame) -> list[str]:
     A comparison is one data set, size, encoder and label budget, paired by seed or fold; it is
     clear when its 95% interval lies on one side of zero. Nothing to compare gives no sentence.
     """
-    return [
-        say
-        for name, metric, a, b in comparisons(table)
-        if (say := judge(table, name, metric, a, b))
-    ]
+    said = [judge(table, *comparison) for comparison in comparisons(table)]
+    return [sentence for sentence in said if sentence]
+
+
+def split_answer(sentences: list[str]) -> tuple[list[str], list[str]]:
+    """The sentences that answer first, and the rest: on encoders from elsewhere, and variants."""
+    foreign = [s for s in sentences if ", from " in s.partition(":")[0]]
+    own = [s for s in sentences if s not in foreign]
+    return own[:FIRST], [*own[FIRST:], *foreign]
 
 
 def comparisons(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
