@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from lib.embed import flatten_pixels
 from lib.evaluate import Evaluated, label_budgets, probe_features
-from lib.figures.base import AUGMENT_COLOURS, COLOURS, colour_of, to_png, to_svg
+from lib.figures.base import AUGMENT_COLOURS, COLOURS, colour_of, to_png
 from lib.figures.classifiers import plot_budgets, plot_confusion, plot_confusions
 from lib.figures.images import plot_class_counts, plot_gallery, sample_gallery
 from lib.figures.training import plot_history

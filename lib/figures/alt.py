@@ -25,7 +25,7 @@ def describe_figure(figure: Figure) -> str:
     if given:
         return shorten(str(given))
     panels = [axes for axes in figure.axes if axes.axison and axes.get_label() != "<colorbar>"]
-    pictures = [axes for axes in panels if axes.images and not axes.lines]
+    pictures = [axes for axes in panels if axes.images and not len(axes.get_xticks())]
     if pictures and len(pictures) == len(panels):
         return shorten(describe_pictures(pictures))
     parts = [f"{len(panels)} panels."] if len(panels) > 1 else []
@@ -71,7 +71,13 @@ def describe_lines(axes: Axes, shared: dict[Any, str]) -> list[str]:
         seen = y[np.isfinite(y)]
         if name.startswith("_"):
             name = shared.get(style_of(line), "")
+        if not name and len(axes.lines) == 1 and not axes.containers:
+            name = axes.get_ylabel()
         if not name or not len(seen) or line.get_marker() in ("_", "|"):
+            continue
+        x = np.asarray(line.get_xdata(), dtype=float)
+        if len(x) == 2 and x[0] == x[1] and set(y) == {0.0, 1.0}:  # a mark across the panel
+            said.append(name)
             continue
         if len(seen) == 1 or (len(seen) == 2 and seen[0] == seen[1]):
             said.append(f"{name} {number(seen[0])}")

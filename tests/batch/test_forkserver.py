@@ -72,7 +72,7 @@ def test_a_run_in_a_fork_leaves_what_any_run_leaves(server: ForkServer, tmp_path
     assert outcome["ok"]
     notebook = json.loads((spec.final / "notebook.ipynb").read_text(encoding="utf-8"))
     made = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    assert any("image/png" in output.get("data", {}) for output in made)  # drawn inline
+    assert any("image/svg+xml" in output.get("data", {}) for output in made)  # drawn inline
     assert "synthetic" in (spec.final / "report.html").read_text(encoding="utf-8").lower()
 
 

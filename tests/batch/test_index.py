@@ -11,11 +11,14 @@ import pytest
 from bs4 import BeautifulSoup
 
 from lib.batch.execute import Outcome
-from lib.batch.index import name_line, plot_study, write_index
+from lib.batch.index import REFRESH, write_index
+from lib.batch.index_runs import main_auroc
 from lib.batch.plan import PlannedRun
 from lib.batch.study import Study
 from lib.batch.summary import write_summary
+from lib.figures.study import name_line, plot_lines, plot_study
 from lib.identity import RANDOM
+from lib.page import page
 
 STUDY = Study("tiny", "Cells & <more>", "Is 1 < 2?")
 
@@ -30,12 +33,18 @@ def make_page(
     runs: list[PlannedRun],
     failed: dict[str, Outcome] | None = None,
     skipped: dict[str, str] | None = None,
+    running: list[str] | None = None,
 ) -> BeautifulSoup:
     folder: Path = lab.results / "tiny"
     write_summary(folder, [run.name for run in runs])
-    path = write_index(STUDY, runs, folder, failed or {}, skipped or {})
+    path = write_index(STUDY, runs, folder, failed or {}, skipped or {}, running)
     assert path == folder / "index.html"
     return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def reports(soup: BeautifulSoup) -> list[str]:
+    """Where links to reports lead."""
+    return [str(a["href"]) for a in soup.find_all("a") if str(a["href"]).endswith("report.html")]
 
 
 def probed(lab: Any) -> list[PlannedRun]:
@@ -56,10 +65,13 @@ def probed(lab: Any) -> list[PlannedRun]:
 
 def test_the_page_needs_nothing_from_elsewhere(lab: Any) -> None:
     soup = make_page(lab, probed(lab))
-    assert not re.search(r"(https?:)?//", re.sub(r"base64,[\w+/=]+", "", str(soup)))
-    assert not soup.find_all(["script", "link", "iframe", "object"])
+    text = re.sub(r"(base64,|sha256-)[\w+/=]+", "", str(soup))
+    assert not re.search(r"(https?:)?//", text)
+    assert not soup.find_all(["link", "iframe", "object"])
+    [script] = soup.find_all("script")
+    assert not script.attrs
     for tag in soup.find_all(src=True):
-        assert tag["src"].startswith("data:image/png;base64,")
+        assert tag["src"].startswith("data:image/svg+xml;base64,")
         assert tag["alt"]
     assert soup.find_all("img")
     assert "url(" not in "".join(style.text for style in soup.find_all("style"))
@@ -67,7 +79,7 @@ def test_the_page_needs_nothing_from_elsewhere(lab: Any) -> None:
 
 def test_every_report_is_linked(lab: Any) -> None:
     soup = make_page(lab, [*probed(lab), planned("probe-2")])
-    links = [a["href"] for a in soup.find_all("a")]
+    links = reports(soup)
     assert links == ["runs/probe-0/report.html", "runs/probe-1/report.html"]
     assert all((lab.results / "tiny" / link).exists() for link in links)
     assert "probe-2" in soup.text
@@ -96,7 +108,7 @@ def test_without_probes_there_are_only_runs(lab: Any) -> None:
     lab.finish("data-a")
     soup = make_page(lab, [planned("data-a")])
     assert not soup.find_all("img")
-    assert [h.text for h in soup.find_all("h2")] == ["Runs"]
+    assert [h.text for h in soup.find_all("h2")] == ["Runs", "How it was made", "Downloads"]
 
 
 def test_failures_come_first_with_cell_error_and_report(lab: Any) -> None:
@@ -107,14 +119,16 @@ def test_failures_come_first_with_cell_error_and_report(lab: Any) -> None:
     }
     runs = [planned("probe-0"), planned("probe-1"), planned("probe-2")]
     soup = make_page(lab, runs, failed, {"probe-2": "needs probe-0"})
-    assert [h.text for h in soup.find_all("h2")] == ["Not done", "Runs"]
+    assert [h.text for h in soup.find_all("h2")][:2] == ["Not done", "Runs"]
     items = [item.text for item in soup.select("ul.failed li")]
     assert items == [
         "probe-0: cell 7: ValueError: <b> & c (report)",
         "probe-1: worker: gone",
         "probe-2: skipped, needs probe-0",
     ]
-    assert [a["href"] for a in soup.find_all("a")] == ["work/probe-0/report.html"]
+    assert reports(soup) == ["work/probe-0/report.html"]
+    states = {row.td.text: row.find_all("td")[2].text for row in soup.select("table.runs tbody tr")}
+    assert states == {"probe-0": "failed", "probe-1": "failed", "probe-2": "skipped"}
 
 
 @pytest.mark.parametrize(
@@ -198,3 +212,113 @@ def test_graded_studies_have_a_table_over_folds(lab: Any) -> None:
     assert "over folds 0, 1." in soup.text
     assert "0.550 ± 0.071" in soup.text
     assert "Grading" not in [tag.text for tag in make_page(lab, runs).find_all("h2")]
+
+
+def test_the_answer_is_computed_and_stands_first(lab: Any) -> None:
+    soup = make_page(lab, probed(lab))
+    box = soup.select_one("main > .answer")
+    assert box is not None
+    assert len(box.find_all("li")) == 2
+    assert "clearly better in all 2 (+0.105 AUROC on average over 2 comparisons)." in box.text
+    assert soup.find(class_="question").find_next_sibling(class_="answer") is box
+    lab.finish("data-a")
+    assert make_page(lab, [planned("data-a")]).find(class_="answer") is None
+
+
+def test_a_running_study_says_how_far_it_is_and_reads_itself_again(lab: Any) -> None:
+    runs = [*probed(lab), planned("probe-2"), planned("probe-3")]
+    soup = make_page(lab, runs, running=["probe-2"])
+    note = soup.find(class_="running")
+    assert "2 of 4 runs done, 1 under way" in note.text
+    assert (note.progress["value"], note.progress["max"]) == ("2", "4")
+    assert soup.find("meta", attrs={"http-equiv": "refresh"})["content"] == str(REFRESH)
+    states = [row.find_all("td")[1].text for row in soup.select("table.runs tbody tr")]
+    assert states == ["done", "done", "running", "not done"]
+    ended = make_page(lab, runs)
+    assert ended.find(class_="running") is None
+    assert ended.find("meta", attrs={"http-equiv": "refresh"}) is None
+
+
+def test_what_did_not_change_is_not_drawn_again(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = probed(lab)
+    first = make_page(lab, runs)
+    drawn: list[str] = []
+
+    def draw(rows: Any) -> Any:
+        drawn.append("again")
+        return plot_lines(rows)
+
+    monkeypatch.setattr("lib.batch.index.plot_lines", draw)
+    lab.finish("data-a")
+    again = make_page(lab, [*runs, planned("data-a")])
+    assert drawn == []
+    assert again.find("img")["src"] == first.find("img")["src"]
+    # A drawing that has gone, and numbers that are new, are made again.
+    (lab.results / "tiny" / "figures" / "frozen-features.svg").unlink()
+    make_page(lab, runs)
+    lab.finish("probe-1", [lab.row(run="probe-1", seed=1, value=0.9)])
+    assert make_page(lab, runs).find("img")["src"] != first.find("img")["src"]
+    assert len(drawn) == 2
+
+
+def test_downloads_are_there_and_cite_what_was_used(lab: Any) -> None:
+    soup = make_page(lab, probed(lab))
+    files = [str(a["href"]) for a in soup.find_all("a", download=True)]
+    assert {"summary.csv", "figures/frozen-features.svg", "references.bib"} <= set(files)
+    for file in files:
+        assert (lab.results / "tiny" / file).stat().st_size > 0
+    cited = (lab.results / "tiny" / "references.bib").read_text(encoding="utf-8")
+    assert "@inproceedings{chen2020simclr," in cited
+    assert "khosla" not in cited
+
+
+def test_parameters_that_were_set_or_varied_are_told(lab: Any) -> None:
+    runs = probed(lab)
+    for i, run in enumerate(runs):
+        run.params.update({"seed": i, "knn_k": 5, "init": f"/a/b/probe-{i}/encoder.safetensors"})
+    soup = make_page(lab, runs)
+    [row] = soup.select("h2#how-it-was-made ~ .scroll tbody tr")
+    cells = [cell.text for cell in row.find_all(["th", "td"])]
+    assert cells == [
+        "probe", "02_probe", "2", "dataset cells; knn_k 5; init an encoder of this study",
+        "seed: 0, 1",
+    ]  # fmt: skip
+    assert "/a/b" not in soup.text
+
+
+def test_reports_are_linked_to_each_other_in_order(lab: Any) -> None:
+    runs = probed(lab)
+    folder: Path = lab.results / "tiny" / "runs"
+    for run in runs:
+        (folder / run.name / "report.html").write_text(page("r", "<p>kept</p>"), encoding="utf-8")
+    make_page(lab, runs)
+    first, second = (
+        BeautifulSoup((folder / run.name / "report.html").read_text(), "html.parser")
+        for run in runs
+    )
+    assert [a["href"] for a in first.select("nav.runs a")] == [
+        "../../index.html", "../probe-1/report.html",
+    ]  # fmt: skip
+    assert [a["href"] for a in second.select("nav.runs a")] == [
+        "../../index.html", "../probe-0/report.html",
+    ]  # fmt: skip
+    assert "kept" in first.text
+    assert first.nav.a.text == STUDY.title
+    # Links that are right are left alone; an old report has no place for them.
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("report.html")}
+    make_page(lab, runs)
+    assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("report.html")}
+    (folder / "probe-0" / "report.html").write_text("<p>old</p>", encoding="utf-8")
+    make_page(lab, runs)
+    assert (folder / "probe-0" / "report.html").read_text(encoding="utf-8") == "<p>old</p>"
+
+
+def test_a_run_is_known_by_its_own_encoder_and_largest_budget() -> None:
+    def row(value: float, **columns: str) -> dict[str, Any]:
+        usual = {"metric": "auroc", "split": "test", "method": "simclr", "protocol": "probe"}
+        return {**usual, **columns, "value": value}
+
+    rows = [row(0.7), row(0.8), row(0.95, split="val"), row(0.9, method="random")]
+    assert main_auroc(rows) == 0.8
+    assert main_auroc([row(0.85, protocol="finetune"), *rows]) == 0.85
+    assert main_auroc([row(0.9, method="pixels")]) is None
