@@ -26,6 +26,7 @@ from lib.evaluate import (
 from lib.files import write_text
 from lib.finetune import Finetuned, FinetuneRecipe, finetune, starting_encoder
 from lib.identity import finetuned_name
+from lib.predictions import Predictions
 from lib.pretrain import encoder_header
 from lib.run import Run
 from lib.sources import architecture, load_frozen
@@ -203,10 +204,17 @@ def equivalent_labels(
     return float(np.exp(low + share * (high - low)))
 
 
+def main_training(study: BudgetStudy) -> tuple[Finetuned, Predictions]:
+    """The run's own network at the largest budget, and its scores on the test split."""
+    largest = max(study.counts, key=lambda name: study.counts[name])
+    scored = study.test(study.method, "finetune")[largest]
+    return study.trainings[study.method, largest], scored.predictions
+
+
 def save_study(study: BudgetStudy, data: DataSet, run: Run) -> None:
     """Write the encoder finetuned at the largest budget, and history.csv of every training."""
-    largest = max(study.counts, key=lambda name: study.counts[name])
-    tuned = study.trainings[study.method, largest]
+    tuned, scored = main_training(study)
+    largest = scored.key["labels"]
     about: Mapping[str, Any] = {"labels": largest, "lr": tuned.lr, "epoch": tuned.selected}
     header = encoder_header(data, run, finetuned_name(run.origin.method), **about)
     save_encoder(run.folder / "encoder.safetensors", tuned.encoder, header)

@@ -1,4 +1,4 @@
-"""Pages of a study in a real browser: nothing missing, nothing loaded, usable by hand and by key."""
+"""Pages of a study in a real browser: nothing missing or loaded, usable by hand and by key."""
 
 from __future__ import annotations
 
