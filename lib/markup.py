@@ -66,6 +66,9 @@ def formula(latex: str, *, display: bool) -> str:
         return as_typed
     if re.search(r"<m\w+[^>]*>(\\|&<)", mathml):
         return as_typed
+    if display:
+        # Wide formulas scroll in their own line; in reach of the keyboard, like tables.
+        mathml = mathml.replace("<math ", '<math tabindex="0" ', 1)
     # Browsers ignore these two values of mathvariant; Unicode has the letters themselves.
     mathml = re.sub(
         r'<mn mathvariant="double-struck">(\d)</mn>',
