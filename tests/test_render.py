@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html as html_module
 import io
 from pathlib import Path
@@ -225,6 +226,42 @@ def test_a_drawing_is_embedded_as_an_image() -> None:
     image = body(code("", shown({"image/svg+xml": svg}))).img
     content = image["src"].removeprefix("data:image/svg+xml;base64,")
     assert base64.b64decode(content).decode() == svg
+
+
+def test_drawings_are_kept_beside_the_report_and_linked(tmp_path: Path) -> None:
+    svg = '<svg xmlns="http://www.w3.org/2000/svg"><rect width="1"/></svg>'
+    other = svg.replace("1", "2")
+    figure = v4.new_code_cell("", id="curves", outputs=[shown({"image/svg+xml": svg})])
+    two = [shown({"image/svg+xml": [*other.splitlines()]}), shown({"image/svg+xml": svg})]
+    notebook = v4.new_notebook(cells=[figure, v4.new_code_cell("", id="both", outputs=two)])
+    render_notebook(notebook, tmp_path / "report.html")
+    soup = BeautifulSoup((tmp_path / "report.html").read_text(), "html.parser")
+    links = [a["href"] for a in soup.find_all("a", download=True)]
+    assert links == ["figures/curves.svg", "figures/both-1.svg", "figures/both-2.svg"]
+    assert [(tmp_path / link).read_text() for link in links] == [svg, other, svg]
+    assert_loads_nothing(soup)
+
+
+def test_the_machine_is_told_where_the_run_noted_it(tmp_path: Path) -> None:
+    noted = '{"device": "CPU, 1 thread(s)", "seconds": 31.9, "versions": {"torch": "2.15.0"}}'
+    (tmp_path / "metrics.json").write_text(noted)
+    render_notebook(everything(), tmp_path / "report.html", footer={"run": "x"})
+    soup = BeautifulSoup((tmp_path / "report.html").read_text(), "html.parser")
+    told = {d.dt.get_text(): d.dd.get_text() for d in soup.footer.find_all("div")}
+    assert told == {
+        "run": "x", "machine": "CPU, 1 thread(s)", "time": "32 s", "libraries": "torch 2.15.0"
+    }  # fmt: skip
+
+
+def test_a_script_runs_only_where_the_page_allows_it_by_its_hash() -> None:
+    with_script = BeautifulSoup(page("t", "", script="table.js", refresh=9), "html.parser")
+    policy = with_script.find("meta", attrs={"http-equiv": "Content-Security-Policy"})["content"]
+    digest = hashlib.sha256(with_script.script.string.encode()).digest()
+    assert f"script-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
+    assert with_script.find("meta", attrs={"http-equiv": "refresh"})["content"] == "9"
+    without = BeautifulSoup(page("t", ""), "html.parser")
+    assert without.script is None and "script-src" not in str(without)
+    assert without.find("meta", attrs={"http-equiv": "refresh"}) is None
 
 
 def test_an_images_size_and_description() -> None:
