@@ -51,7 +51,8 @@ def unused(wanted: str, taken: set[str]) -> str:
 
 def list_of(headings: list[tuple[int, str, str]]) -> str:
     """Second headings as a list, third ones in a list below theirs."""
-    parts, inside = [], False
+    parts: list[str] = []
+    inside = False
     for level, key, text in headings:
         link = f'<a href="#{key}">{html.escape(text)}</a>'
         if level == 2:

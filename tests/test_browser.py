@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from nbformat import v4
 
 from lib.figures.classifiers import plot_confusion
+from lib.figures.features import make_key
+from lib.figures.hover import hover_map
 from lib.page import page as make_page
 from lib.render import render_notebook
 from tests.browser import WIDTHS, chromium, opened
 from tests.built import Built, build_study
+from tests.tiny import make_dataset
 
 # Where continuous integration wants pictures of every page; empty: none are kept.
 SCREENSHOTS = "REPORT_SCREENSHOTS"
@@ -46,8 +50,13 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     figure = plot_confusion(pd.DataFrame([[8, 2], [1, 9]]).to_numpy(), ("a", "b"))
     data, metadata = figure._repr_mimebundle_()  # type: ignore[attr-defined]
     shown.insert(0, v4.new_output("display_data", data=data, metadata=metadata))
+    cells = make_dataset("multi-class")
+    key = make_key(np.asarray(cells.splits["test"].y, np.int64), cells)
+    places = np.random.default_rng(0).normal(size=(len(key.group), 2))
+    seen = hover_map(places, key, cells.splits["test"].images, "A map")
+    shown.insert(0, v4.new_output("display_data", data={"text/html": seen.data}))
     long = r"$$\sum_{i=1}^{N} " + " + ".join(f"x_{{{i}}}" for i in range(60)) + "$$"
-    cells = [
+    written = [
         v4.new_markdown_cell("# A page with everything\n\n`" + "word" * 60 + "`\n\n" + long),
         v4.new_code_cell("seed = 0  # of everything", metadata={"tags": ["parameters"]}),
         *(v4.new_markdown_cell(f"## Part {i}\n\ntext\n\n### More") for i in range(3)),
@@ -55,7 +64,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     folder = tmp_path_factory.mktemp("everything")
     render_notebook(
-        v4.new_notebook(cells=cells),
+        v4.new_notebook(cells=written),
         folder / "report.html",
         banner="Synthetic",
         footer={"run": "x"},
@@ -216,6 +225,17 @@ def test_reports_lead_to_each_other_and_back(pages: dict[str, Path], browser: An
         page.get_by_role("link", name="A tiny study").click()
         assert page.url == pages["index"].as_uri()
         assert found.wrong == []
+
+
+def test_a_map_shows_the_image_under_the_pointer(everything: Path, browser: Any) -> None:
+    with opened(browser, everything) as found:
+        page = found.page
+        first, last = page.locator("svg.map .point").first, page.locator("svg.map .point").last
+        assert not first.locator(".seen").is_visible()
+        first.locator(".hit").hover(force=True)
+        assert first.locator(".seen").is_visible()
+        last.locator(".hit").hover(force=True)
+        assert last.locator("image").is_visible() and not first.locator(".seen").is_visible()
 
 
 def test_code_unfolds_by_key(pages: dict[str, Path], browser: Any) -> None:

@@ -38,7 +38,8 @@ def describe_figure(figure: Figure) -> str:
 
 def shorten(text: str) -> str:
     """One line, cut after a word where it is too long."""
-    line = " ".join(text.split())
+    # Names are escaped for matplotlib (`lib.figures.base.as_typed`), not for readers.
+    line = " ".join(text.replace(r"\$", "$").split())
     return line if len(line) <= LONGEST else line[: LONGEST - 2].rpartition(" ")[0] + " …"
 
 

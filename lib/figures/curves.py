@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.calibration import Reliability
-from lib.figures.base import new_figure, tell, tidy
+from lib.figures.base import as_typed, new_figure, tell, tidy
 from lib.figures.features import PALETTE
 from lib.roc import Curve
 
@@ -31,7 +31,7 @@ def plot_roc(curves: Sequence[Curve]) -> Figure:
         axes.plot(c.fpr, c.tpr, color=PALETTE[0], lw=1.5)
         axes.plot([0, 1], [0, 1], ":", color="black", lw=0.9)
         axes.text(0.96, 0.06, f"AUROC {c.auc:.3f}", ha="right", fontsize=9)
-        axes.set_title(textwrap.fill(c.name, 26), fontsize=9)
+        axes.set_title(as_typed(textwrap.fill(c.name, 26)), fontsize=9)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.set_xticks([0, 0.5, 1])
         axes.set_yticks([0, 0.5, 1])

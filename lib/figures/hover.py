@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,13 +44,15 @@ def hover_map(
 
     kept = np.sort(np.random.default_rng(seed).permutation(len(coordinates))[:MOST])
     places = fit(coordinates)[kept]
+    # The key's names are escaped for matplotlib, which does not draw this.
+    key = replace(key, names=tuple(str(name).replace(r"\$", "$") for name in key.names))
     groups = key.group[kept]
     dots = "".join(
         mark(x, y, key.colours[g], key.marks[g]) for (x, y), g in zip(places, groups, strict=True)
     )
     # Over all dots, so that no later dot covers a picture.
     points = "".join(
-        point(x, y, str(key.names[g]), np.asarray(images[i]))
+        point(x, y, key.names[g], np.asarray(images[i]))
         for (x, y), g, i in zip(places, groups, kept, strict=True)
     )
     of = f" of {len(coordinates):,}" if len(kept) < len(coordinates) else ""
@@ -131,6 +134,6 @@ def legend_of(key: Key) -> tuple[str, int]:
     for i, (name, colour, shape) in enumerate(zip(key.names, key.colours, key.marks, strict=True)):
         x, y = EDGE + i % columns * (WIDTH / columns), HEIGHT + 12 + i // columns * row
         parts.append(mark(x, y, colour, shape))
-        text = html.escape(short(str(name), 36))
+        text = html.escape(short(name, 36))
         parts.append(f'<text class="key" x="{x + 10:.1f}" y="{y + 4:.1f}">{text}</text>')
     return "".join(parts), 12 + row * -(-len(key.names) // columns)
