@@ -43,18 +43,11 @@ def comparisons(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
         name = f"{name_source(method, augment)}, finetuned, against training from scratch"
         yield name, "auroc", side(method, augment, "finetune"), scratch
     probes = kinds(rows, "probe")
-    floors = {
-        "an untrained encoder": {"method": "random", "protocol": "probe"},
-        "kNN on raw pixels": {"method": "pixels", "protocol": "knn"},
-    }
-    for floor, other in floors.items():
-        for method, augment in probes:
-            name = f"Frozen {name_source(method, augment)} features against {floor}"
-            yield name, "auroc", side(method, augment, "probe"), other
-    for method in dict.fromkeys(method for method, _ in probes):
-        if {(method, "novel"), (method, "natural")} <= set(probes):
-            name = f"{name_source(method)}: novel against natural augmentation"
-            yield name, "auroc", side(method, "novel", "probe"), side(method, "natural", "probe")
+    floors = [
+        ("an untrained encoder", {"method": "random", "protocol": "probe"}),
+        ("kNN on raw pixels", {"method": "pixels", "protocol": "knn"}),
+    ]
+    yield from against(probes, *floors[0])
     for method, augment in probes:
         if method == "supcon":
             for other_method, other_augment in probes:
@@ -62,7 +55,21 @@ def comparisons(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
                     name = f"SupCon's features against those of {name_source(other_method)}"
                     other = side(other_method, other_augment, "probe")
                     yield name, "auroc", side(method, augment, "probe"), other
+    for method in dict.fromkeys(method for method, _ in probes):
+        if {(method, "novel"), (method, "natural")} <= set(probes):
+            name = f"{name_source(method)}: novel against natural augmentation"
+            yield name, "auroc", side(method, "novel", "probe"), side(method, "natural", "probe")
     yield from remedies(table)
+    yield from against(probes, *floors[1])
+
+
+def against(
+    probes: Iterable[tuple[str, str]], floor: str, other: Side
+) -> Iterable[tuple[str, str, Side, Side]]:
+    """Each kind of frozen features beside a floor."""
+    for method, augment in probes:
+        name = f"Frozen {name_source(method, augment)} features against {floor}"
+        yield name, "auroc", side(method, augment, "probe"), other
 
 
 def remedies(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
@@ -75,7 +82,8 @@ def remedies(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
         own = rows[(rows["method"] == method) & (rows["augment"] == augment)]
         found = [p for p in dict.fromkeys(own["protocol"]) if p.startswith("probe+")]
         for protocol in found:
-            name = f"{protocol.removeprefix('probe+')} against nothing done for rare classes"
+            remedy = protocol.removeprefix("probe+").replace("_", " ")
+            name = f"{remedy} against nothing done for rare classes"
             ours, other = side(method, augment, protocol), side(method, augment, "probe")
             yield name[0].upper() + name[1:], RARE, ours, other
 
