@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from lib.embed import forward
 from lib.encoder import Encoder, ProjectionHead, seeded
 from lib.losses import contrastive_accuracy, nt_xent, sup_con
 from lib.monitor import KnnMonitor
+from lib.ranks import from_first, gather_rows, own_rows, world_size
 from lib.schedule import build_optimizer, cosine_with_warmup
 from lib.store import ImageStore
 
@@ -126,7 +128,8 @@ class ContrastiveModule(pl.LightningModule):
     image's only positive is its own other view.
 
     The images wait on the device in `store`; a training batch is only their indices. Shuffling
-    and views depend on (seed, epoch) alone, so a resumed run goes on as if it had never stopped.
+    and views depend on (seed, epoch) alone, so a resumed run goes on as if it had never stopped,
+    and several processes (`lib.ranks`), which take a part of each batch, see what one would.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class ContrastiveModule(pl.LightningModule):
         monitor: KnnMonitor | None,
         precision: str,
         y: Tensor | None = None,
+        layout: str = "channels_last",
     ) -> None:
         super().__init__()
         if recipe.method == "supcon" and y is None:
@@ -150,7 +154,7 @@ class ContrastiveModule(pl.LightningModule):
                 encoder.feature_dim, encoder.feature_dim, recipe.projection_dim
             )
         self.encoder, self.recipe, self.monitor = encoder, recipe, monitor
-        self.augment, self.store, self.number_format = augment, store, precision
+        self.augment, self.store, self.number_format = augment, store, (precision, layout)
         self.generator = torch.Generator()
         self.history: list[Row] = []
         self.best: dict[str, Tensor] = {}
@@ -178,7 +182,9 @@ class ContrastiveModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_fit_start(self) -> None:
-        """Measure the encoder before it learns anything, once."""
+        """Measure the encoder before it learns anything, once; agree on a number format."""
+        # Machines of a crew choose for themselves, and might choose differently.
+        self.number_format = from_first(self.number_format, world_size() > 1)
         if self.monitor is not None and self.auroc_before is None:
             self.auroc_before = self.monitor.auroc(self.encoder)
 
@@ -187,20 +193,40 @@ class ContrastiveModule(pl.LightningModule):
         self.generator.manual_seed(mix(self.recipe.seed, self.current_epoch, 2))
         self.totals, self.epoch_began = [], time.time()
 
+    def transfer_batch_to_device(
+        self, batch: Tensor, device: torch.device, dataloader_idx: int
+    ) -> Tensor:
+        """Leave the indices on the host, which draws the views; taking them back would wait."""
+        return batch
+
     def training_step(self, index: Tensor, _: int) -> Tensor:
-        """One step on the images at `index` [B]: the contrastive loss of their two views."""
-        x = self.store.take(index.cpu())
-        views = torch.cat([self.augment(x, self.generator) for _ in range(2)])
-        z1, z2 = self.head(forward(self.encoder, views, self.number_format).float()).chunk(2)
+        """One step on the images at `index` [B]: the contrastive loss of their two views.
+
+        Nothing here waits for the device: the host draws and queues work, whatever is queued.
+        """
+        z1, z2 = self.projections(index)
         if self.y is None:
             loss = nt_xent(z1, z2, self.recipe.temperature)
         else:
-            y = known_or_own(self.y[index.cpu()]).to(z1.device)
+            y = known_or_own(self.y[index]).to(z1.device)
             loss = sup_con(z1, z2, y, self.recipe.temperature)
         ranks = contrastive_accuracy(z1.detach(), z2.detach())
+        # Read at the end of the epoch: a number on its way to the host waits for the GPU's queue.
         self.totals.append(torch.stack([loss.detach(), ranks.top1, ranks.top5, ranks.mean_rank]))
-        self.log("loss", loss.detach(), prog_bar=True, batch_size=len(index))
         return loss
+
+    def projections(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Projections [B, D] of two views of the images at `index` [B], also the other ranks'."""
+        n, own = len(index), own_rows(len(index))
+        x = self.store.take(index[own])
+        view: Callable[[Tensor, torch.Generator], Tensor] = self.augment
+        if world_size() > 1:
+            view = partial(self.augment.view_of_part, part=own, n=n)
+        views = torch.cat([view(x, self.generator) for _ in range(2)])
+        z = self.head(forward(self.encoder, views, *self.number_format).float())
+        # Both views of an image in one row: one exchange.
+        z1, z2 = gather_rows(torch.stack(z.chunk(2), dim=1), n).unbind(1)
+        return z1, z2
 
     def on_train_epoch_end(self) -> None:
         """Note the epoch, and keep the encoder by the rule of `is_worth_keeping`."""
@@ -218,6 +244,7 @@ class ContrastiveModule(pl.LightningModule):
         row["seconds"] = time.time() - self.epoch_began
         self.history.append(row)
         shown = {k: v for k, v in row.items() if k not in ("epoch", "loss")}
+        self.log("loss", loss, prog_bar=True, batch_size=1)
         self.log_dict(shown, prog_bar=False, batch_size=1)
 
     def is_worth_keeping(self, row: Row, last: bool) -> bool:
@@ -238,7 +265,11 @@ class ContrastiveModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what has been found so far, so that a resumed run ends as an unbroken one."""
-        checkpoint["pretraining"] = {
+        checkpoint["pretraining"] = self.found()
+
+    def found(self) -> dict[str, Any]:
+        """What the training has come to: the encoder kept, and how it was found."""
+        return {
             "history": self.history,
             "best": self.best,
             "selected": self.selected,

@@ -14,6 +14,9 @@ from lib.store import ImageStore
 
 Features = npt.NDArray[np.float32]
 
+# Order of an image batch in memory: pixel by pixel, or channel by channel.
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
 
 def embed_images(
     encoder: nn.Module,
@@ -44,9 +47,9 @@ def embed_images(
     return torch.cat(parts).numpy().astype(np.float32, copy=False)
 
 
-def forward(encoder: nn.Module, x: Tensor, precision: str) -> Tensor:
+def forward(encoder: nn.Module, x: Tensor, precision: str, layout: str = "channels_last") -> Tensor:
     """Encoder output for x float32 [B, C, H, W], in bf16 where asked."""
-    x = x.contiguous(memory_format=torch.channels_last)
+    x = x.contiguous(memory_format=LAYOUTS[layout])
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         h: Tensor = encoder(x)
     return h

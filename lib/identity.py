@@ -19,7 +19,7 @@ from lib.params import NOTEBOOKS, PARAMETERS, ROOT
 # it must not throw away hours of finished runs (`--force` redoes their reports).
 PRESENTATION = (
     "lib.figures", "lib.findings", "lib.preview", "lib.render", "lib.page",
-    "lib.run", "lib.identity", "lib.files", "lib.params", "lib.checks",
+    "lib.run", "lib.trial", "lib.identity", "lib.files", "lib.params", "lib.checks",
 )  # fmt: skip
 # Of these, what lies behind them counts all the same: the data, and the augmentations on show.
 PASSED_THROUGH = ("lib.run", "lib.preview")

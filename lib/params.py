@@ -147,6 +147,10 @@ PARAMETERS: dict[str, Parameter] = {
     "level": Parameter(number(0.5, 0.999), "confidence level"),
     # where it runs
     "device": Parameter(device_name, "auto, cpu, cuda or cuda:N", in_hash=False),
+    "devices": Parameter(
+        whole(1), "GPUs, or processes on the CPU, that share a batch", in_hash=False
+    ),
+    "num_nodes": Parameter(whole(1), "machines with so many devices each", in_hash=False),
     "precision": Parameter(one_of("auto", "fp32", "bf16"), "number format of the encoder"),
     "results": Parameter(text, "folder of the results; empty: the repository's", in_hash=False),
     "study": Parameter(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -13,14 +14,16 @@ import numpy.typing as npt
 import torch
 
 from lib.augment import make_augment
-from lib.contrastive import ContrastiveModule, Recipe, Row
+from lib.contrastive import ContrastiveModule, EpochBatches, Recipe, Row
 from lib.data.base import DataError, DataSet
 from lib.data.budget import choose_labels
+from lib.embed import LAYOUTS
 from lib.encoder import Encoder, freeze_stages, unfreeze
 from lib.files import write_text
 from lib.identity import commit, slug
 from lib.monitor import KnnMonitor
 from lib.params import PARAMETERS
+from lib.ranks import ALONE, Crew, from_first
 from lib.run import Run
 from lib.store import ImageStore
 from lib.weights import load_init, save_encoder
@@ -52,6 +55,24 @@ class Pretraining:
         return self.images / max(self.seconds, 1e-9)
 
 
+@dataclass(frozen=True)
+class Work:
+    """All that a process needs to take part in a pretraining.
+
+    data: training and validation split. y: labels that SupCon may see. crew: who takes part.
+    """
+
+    data: DataSet
+    recipe: Recipe
+    folder: Path
+    device: str
+    precision: str
+    layout: str
+    y: torch.Tensor | None
+    crew: Crew
+    show_progress: bool
+
+
 def pretrain(
     data: DataSet,
     recipe: Recipe,
@@ -59,6 +80,8 @@ def pretrain(
     *,
     device: str = "cpu",
     precision: str = "fp32",
+    layout: str = "channels_last",
+    crew: Crew = ALONE,
     show_progress: bool = False,
     labelled: npt.NDArray[np.int64] | None = None,
 ) -> Pretraining:
@@ -68,44 +91,84 @@ def pretrain(
     unless given) make positives; the other images have only their own second view.
 
     folder: gets `logs/` (CSV and TensorBoard), `checkpoints/last.ckpt`, from which an interrupted
-    run of the same folder goes on, and `progress`, a line a runner may show. Raises DataError
-    with fewer than two training images.
+    run of the same folder goes on, and `progress`, a line a runner may show. crew: of several
+    processes shares each batch out, and gives the same numbers up to rounding. Raises DataError
+    with fewer than two training images, or with batches of fewer images than processes.
     """
-    from lib.training import fit
-
     train = data.splits["train"]
     if len(train) < 2:
         raise DataError(f"{data.name}: {len(train)} training image(s); pretraining needs two")
+    batches = len(EpochBatches(len(train), recipe.batch_size, recipe.seed, lambda: 0))
+    if len(train) // batches < crew.size:
+        raise DataError(
+            f"{data.name}: batches of {len(train) // batches} image(s) cannot be shared by "
+            f"{crew.size} processes; raise batch_size or lower devices"
+        )
+    y = visible_labels(data, labelled) if recipe.method == "supcon" else None
+    seen = replace(data, splits={name: data.splits[name] for name in ("train", "val")})
+    work = Work(seen, recipe, folder, device, precision, layout, y, crew, show_progress)
+    found = train_here(work) if crew.size == 1 else train_together(work)
+    encoder = build(work)
+    encoder.load_state_dict(found["best"])
+    error = found["error"]
+    return Pretraining(
+        unfreeze(encoder).eval(),
+        found["history"],
+        found["selected"],
+        found["auroc_before"],
+        found["auroc"] if error is not None else None,
+        sum(row["seconds"] for row in found["history"]),
+        len(train) * len(found["history"]),
+        error,
+        math.log(2 * len(train) / batches - 1),
+    )
+
+
+def build(work: Work) -> Encoder:
+    """The encoder that a pretraining starts from."""
+    recipe = work.recipe
     # A file's encoder keeps its channels: images of another kind are adapted on their way in.
-    channels = data.channels if recipe.init in ("scratch", "imagenet") else None
+    channels = work.data.channels if recipe.init in ("scratch", "imagenet") else None
     encoder, _ = load_init(recipe.init, recipe.encoder, recipe.stem, channels, seed=recipe.seed)
-    encoder = freeze_stages(encoder.to(memory_format=torch.channels_last), recipe.freeze_stages)
+    return freeze_stages(encoder.to(memory_format=LAYOUTS[work.layout]), recipe.freeze_stages)
+
+
+def train_here(work: Work) -> dict[str, Any]:
+    """Train, as one process or as one of several; what was found, and the AUROC's error."""
+    from lib.training import fit
+
+    data, recipe, crew = work.data, work.recipe, work.crew
+    device = crew.device(work.device)
     scale = (recipe.crop_scale, 1.0) if recipe.crop_scale else None
     augment = make_augment(recipe.augment, data.size, data.channels, crop_scale=scale)
-    monitor = KnnMonitor.of(data, recipe.knn_k, device, precision, recipe.seed)
-    store = ImageStore(train.images, device)
-    y = visible_labels(data, labelled) if recipe.method == "supcon" else None
-    module = ContrastiveModule(encoder, augment, store, recipe, monitor, precision, y)
+    monitor = None
+    if crew.rank == 0:
+        monitor = KnnMonitor.of(data, recipe.knn_k, device, work.precision, recipe.seed)
+    store = ImageStore(data.splits["train"].images, device)
+    module = ContrastiveModule(
+        build(work), augment, store, recipe, monitor, work.precision, work.y, work.layout
+    )
     fit(
         module,
-        folder,
+        work.folder,
         epochs=recipe.epochs,
         gradient_clip=recipe.gradient_clip,
         device=device,
-        show_progress=show_progress,
+        show_progress=work.show_progress,
+        crew=crew,
     )
-    module.encoder.load_state_dict(module.best)
-    return Pretraining(
-        unfreeze(module.encoder).cpu().eval(),
-        module.history,
-        module.selected,
-        module.auroc_before,
-        module.auroc if monitor is not None else None,
-        sum(row["seconds"] for row in module.history),
-        len(train) * len(module.history),
-        monitor.standard_error(module.auroc) if monitor is not None else None,
-        math.log(2 * len(train) / len(module.train_dataloader()) - 1),
-    )
+    error = monitor.standard_error(module.auroc) if monitor is not None else None
+    return from_first(module.found() | {"error": error}, crew.num_nodes > 1)
+
+
+def train_together(work: Work) -> dict[str, Any]:
+    """Train in several processes, while this one shows the progress."""
+    from lib.launch import launch
+    from lib.training import watch_progress
+
+    task = partial(train_here, replace(work, show_progress=False))
+    with watch_progress(work.folder, work.recipe.epochs, work.show_progress) as watch:
+        return launch(task, work.crew, work.folder / "checkpoints", watch)
 
 
 def supcon_labels(data: DataSet, params: SimpleNamespace) -> npt.NDArray[np.int64] | None:

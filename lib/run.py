@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -29,6 +29,9 @@ from lib.identity import (
     short_name,
 )
 from lib.params import ROOT, check_value, notebook_defaults
+
+if TYPE_CHECKING:
+    from lib.trial import NumberFormat
 
 # The runner tells a notebook which run it is, and what its data are, by these variables.
 PLANNED = "CONTRASTIVE_RUN"
@@ -56,7 +59,21 @@ class Run:
     device: str
     precision: str
     interactive: bool
+    layout: str = "channels_last"
+    speeds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
+
+    @property
+    def numbers(self) -> str:
+        """Number format and memory layout of the encoder's work, and what was timed for it."""
+        from lib.trial import NumberFormat
+
+        return str(NumberFormat(self.precision, self.layout, self.speeds))
+
+    def describe_devices(self) -> str:
+        """The device in words, with `2 × ` before it where two work together."""
+        count = getattr(self.params, "devices", 1) * getattr(self.params, "num_nodes", 1)
+        return (f"{count} × " if count > 1 else "") + describe_device(self.device)
 
     def load_data(self) -> DataSet:
         """The data set that the parameters name."""
@@ -121,8 +138,10 @@ class Run:
             "run": self.name,
             "notebook": self.notebook,
             "seconds": round(time.time() - self.started, 2),
-            "device": describe_device(self.device),
+            "device": self.describe_devices(),
             "precision": self.precision,
+            "layout": self.layout,
+            "speeds": self.speeds,
             "versions": versions(),
             **extra,
             "rows": [dict(row) for row in rows],
@@ -150,9 +169,8 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
         found = find_encoder(params["init"], results)
         origin = describe_origin(found)
         params["init"] = str(found)
-    device, precision = choose_device(params), str(params.get("precision", "fp32"))
-    if precision == "auto":
-        precision = choose_precision(device)
+    check_devices(params)
+    device = choose_device(params)
     mark = data_fingerprint(params, results)
     name = run_name(notebook, params, origin, mark)
     planned = os.environ.get(PLANNED, name)
@@ -172,6 +190,7 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     heading += f"code {code_fingerprint(notebook)} · commit {commit()}\n"
     body = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
     write_text(folder / "params.yaml", heading + body)
+    chosen = choose_numbers(params, device, folder)
     return Run(
         name,
         notebook,
@@ -179,8 +198,10 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
         folder,
         origin,
         device,
-        precision,
+        chosen.precision,
         interactive=PLANNED not in os.environ,
+        layout=chosen.layout,
+        speeds=chosen.speeds,
     )
 
 
@@ -287,11 +308,64 @@ def choose_device(params: Mapping[str, Any]) -> str:
         raise ParameterError(f"device: expected auto, cpu or cuda:N, found {asked!r}") from None
 
 
-def choose_precision(device: str) -> str:
-    """The faster number format: bf16 on GPUs that have it and on CPUs with matrix units for it.
+def check_devices(params: Mapping[str, Any]) -> None:
+    """ParameterError where `devices` cannot be had here, or a batch cannot be shared by them."""
+    import torch
 
-    On a CPU with AMX, bf16 is faster with every stem; `make bench` (bench/small_maps.py) shows
-    both formats.
+    devices, nodes = int(params.get("devices", 1)), int(params.get("num_nodes", 1))
+    if devices * nodes == 1:
+        return
+    device = choose_device(params)
+    if ":" in device:
+        raise ParameterError(f"devices: {devices} asked for, but device names one; set it to cuda")
+    if device == "cuda":
+        there, what = torch.cuda.device_count(), "CUDA device(s)"
+    else:
+        there, what = usable_cores(), "CPU core(s)"
+    if devices > there:
+        raise ParameterError(f"devices: {devices} asked for, but this machine has {there} {what}")
+    if params["batch_size"] < devices * nodes:
+        raise ParameterError(
+            f"batch_size: {params['batch_size']} image(s) cannot be shared by {devices * nodes} "
+            "devices; it counts the images of all of them"
+        )
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def choose_numbers(params: Mapping[str, Any], device: str, folder: Path) -> NumberFormat:
+    """The number format asked for, or for `auto` what a trial of the run's encoder found faster.
+
+    folder: the run's; the choice is kept beside its checkpoint.
+    """
+    from lib.trial import NumberFormat, Workload, choose_format
+
+    if params.get("precision", "fp32") != "auto":
+        return NumberFormat(str(params.get("precision", "fp32")))
+    import torch
+
+    encoder, stem = str(params["encoder"]), str(params["stem"])
+    if Path(params.get("init", "")).suffix == ".safetensors":
+        from lib.weights import read_header
+
+        header = read_header(params["init"])
+        encoder, stem = header["architecture"], header["stem"]
+    size = int(params.get("size", 28))
+    batch = max(1, int(params.get("batch_size", 256)) // int(params.get("devices", 1)))
+    work = Workload(device, encoder, stem, size, batch, torch.get_num_threads())
+    kept = folder / "checkpoints" / "format.json" if "epochs" in params else None
+    return choose_format(work, kept)
+
+
+def choose_precision(device: str) -> str:
+    """The number format that is likely to be faster, for plans; a run times it (`lib.trial`).
+
+    bf16 on GPUs that have it and on CPUs with matrix units for it.
     """
     import torch
 

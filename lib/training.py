@@ -6,13 +6,17 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
+from pytorch_lightning.strategies import DDPStrategy
+
+from lib.ranks import ALONE, Crew, SharedBatchNorm2d
 
 # An encoder with its optimizer takes half a second to write, an epoch often no longer.
 CHECKPOINT_SECONDS = 30.0
@@ -26,6 +30,8 @@ class ProgressFile(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how far the run is."""
+        if not trainer.is_global_zero:
+            return
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}\n"
         self.path.write_text(text, encoding="utf-8")
 
@@ -42,7 +48,9 @@ class TimedCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, or let it be."""
-        if time.monotonic() - self.saved >= self.seconds:
+        # All ranks or none, for they wait for each other while one writes; clocks differ.
+        due = time.monotonic() - self.saved >= self.seconds
+        if trainer.strategy.broadcast(due):
             super().on_train_epoch_end(trainer, pl_module)
             self.saved = time.monotonic()
 
@@ -55,6 +63,7 @@ def fit(
     gradient_clip: float,
     device: str,
     show_progress: bool,
+    crew: Crew = ALONE,
 ) -> None:
     """Train `module` for `epochs`, going on from `folder/checkpoints/last.ckpt` where there is one.
 
@@ -62,6 +71,8 @@ def fit(
     last one. It is the run's own file and holds only tensors, numbers and
     text, so it is read with `weights_only=True`. Moving batches and choosing the number format is
     the module's affair: the images already wait on the device.
+
+    crew: of several processes, each of which calls this (`lib.launch`). The first writes all files.
     """
     checkpoints = folder / "checkpoints"
     keep = TimedCheckpoint(
@@ -76,7 +87,7 @@ def fit(
     with quiet():
         trainer = pl.Trainer(
             accelerator="gpu" if kind == "cuda" else "cpu",
-            devices=[int(number or 0)] if kind == "cuda" else 1,
+            **processes(module, kind, int(number or 0), crew),
             max_epochs=epochs,
             gradient_clip_val=gradient_clip or None,
             logger=[
@@ -90,6 +101,50 @@ def fit(
         )
         resume: dict[str, Any] = {"ckpt_path": str(last)} if last.exists() else {}
         trainer.fit(module, weights_only=True, **resume)
+
+
+@contextlib.contextmanager
+def watch_progress(folder: Path, epochs: int, show: bool) -> Iterator[Callable[[], None]]:
+    """A function that brings a bar up to what `folder/progress` says; `show`: whether there is one.
+
+    For whoever waits for a training in other processes.
+    """
+    from tqdm.auto import tqdm
+
+    path = folder / "progress"
+    path.unlink(missing_ok=True)
+    with tqdm(total=epochs, unit="epoch", disable=not show) as bar:
+
+        def watch() -> None:
+            with contextlib.suppress(OSError, ValueError):
+                done = int(path.read_text(encoding="utf-8").removeprefix("epoch ").split("/")[0])
+                bar.update(done - bar.n)
+
+        yield watch
+
+
+def processes(module: pl.LightningModule, kind: str, number: int, crew: Crew) -> dict[str, Any]:
+    """Trainer's options for one process on device `number`, or for a crew on a machine's first.
+
+    BatchNorm takes the statistics of the whole batch, as one process does, so its buffers stay
+    equal by themselves.
+    """
+    if crew.size == 1:
+        return {"devices": [number] if kind == "cuda" else 1}
+    if kind == "cpu":
+        SharedBatchNorm2d.replace_in(module)  # Lightning's does not work there
+    strategy = DDPStrategy(
+        cluster_environment=LightningEnvironment(),
+        process_group_backend="nccl" if kind == "cuda" else "gloo",
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+    return {
+        "devices": crew.devices,
+        "num_nodes": crew.num_nodes,
+        "strategy": strategy,
+        "sync_batchnorm": kind == "cuda",
+    }
 
 
 @contextlib.contextmanager

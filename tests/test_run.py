@@ -20,6 +20,7 @@ from lib.params import ROOT, notebook_defaults
 from lib.run import (
     COLUMNS,
     PLANNED,
+    check_devices,
     choose_device,
     choose_precision,
     describe_origin,
@@ -220,6 +221,35 @@ def test_choose_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device({"device": "auto"}) == "cuda"
     assert choose_device({"device": "cuda:1"}) == "cuda:1"
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"devices": 3}, "devices: 3 asked for, but this machine has 2 CPU core"),
+        ({"device": "cuda", "devices": 5}, "devices: 5 asked for, but this machine has 4 CUDA"),
+        ({"device": "cuda:1", "devices": 2}, "devices: 2 asked for, but device names one"),
+        ({"devices": 2, "num_nodes": 2, "batch_size": 3}, r"batch_size: 3 image\(s\) cannot be"),
+    ],
+)
+def test_devices_that_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], line: str
+) -> None:
+    monkeypatch.setattr(run_module, "usable_cores", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    params = {"device": "cpu", "devices": 1, "num_nodes": 1, "batch_size": 4}
+    check_devices(params)
+    check_devices({**params, "devices": 2, "num_nodes": 2})
+    check_devices({**params, "devices": 4, "device": "cuda"})
+    with pytest.raises(ParameterError, match=line):
+        check_devices({**params, **given})
+
+
+def test_too_many_devices_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="batch_size: 2"):
+        start("01_pretrain", variables("01_pretrain", tmp_path, num_nodes=3, batch_size=2))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_choose_precision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,19 +46,27 @@ def uniform(
     return draw if (low, high) == (0.0, 1.0) else draw.mul_(high - low).add_(low)
 
 
-def chosen(generator: torch.Generator, n: int, p: float) -> Tensor:
-    """Draw which of `n` samples an op with probability `p` touches: int64 [n'] on the CPU."""
-    return (uniform(generator, (n,)) < p).nonzero().flatten()
+def touched(generator: torch.Generator, n: int, p: float) -> Tensor:
+    """Draw which of `n` samples an op with probability `p` touches: bool [n] on the CPU."""
+    return uniform(generator, (n,)) < p
+
+
+def spread(values: Tensor, mask: Tensor) -> Tensor:
+    """Values [n', …] of the samples in `mask` bool [n] as [n, …], with 0 for the others."""
+    out = values.new_zeros(len(mask), *values.shape[1:])
+    out[mask] = values
+    return out
 
 
 def on_subset(
-    x: Tensor, index: Tensor, function: Callable[[Tensor], Tensor], own: bool = False
+    x: Tensor, mask: Tensor, function: Callable[[Tensor], Tensor], own: bool = False
 ) -> Tensor:
-    """Apply `function` to the samples `x[index]` alone and return the whole batch.
+    """Apply `function` to the samples `x[mask]` alone and return the whole batch.
 
-    index: int64 [n'] without repeats, in any order, on the CPU: the host then knows how many
-    samples there are without waiting for an accelerator. own: `x` may be overwritten.
+    mask: bool [B] on the CPU: the host then knows how many samples there are without waiting for
+    an accelerator. own: `x` may be overwritten.
     """
+    index = mask.nonzero().flatten()
     if len(index) == 0:
         return x
     index = index.to(x.device)

@@ -4,34 +4,54 @@ Every op is a frozen dataclass of its settings, has a short `label` for figures 
 called as `op(x, generator)`: x is float32 [B, C, H, W] in [0, 1], on any device; the generator is
 a CPU `torch.Generator`. What comes back has the same type and range; x itself is unchanged, unless
 the caller gives it away with `own=True`, which spares memory traffic.
+
+A call is `draw`, which needs no images, then `apply`. Apart, they let several processes augment a
+batch together: each draws for the whole batch and applies the rows of its own images.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lib.augment import colour, geometry, tone
-from lib.augment.batch import check_images, chosen, on_subset, uniform
+from lib.augment.batch import check_images, on_subset, spread, touched, uniform
 
 Range = tuple[float, float]
 
 
-class Op(Protocol):
+# Parameters of an op for a batch: tensors on the CPU with a row for each sample.
+Drawn = tuple[Tensor, ...]
+
+
+class Op(ABC):
     """One step of an augmentation sequence."""
 
     @property
+    @abstractmethod
     def label(self) -> str:
         """What the step does, with its settings, in a few words."""
-        ...
+
+    @abstractmethod
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """Draw the parameters of n samples of `height` × `width` pixels, a row for each."""
+
+    @abstractmethod
+    def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
+        """Return `x` with the step applied; drawn: as many rows as `x` has samples."""
+
+    def side(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of images after the step."""
+        return height, width
 
     def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
         """Return `x` with the step applied, with parameters of its own for each sample."""
-        ...
+        B, _, H, W = check_images(x)
+        return self.apply(x, self.draw(B, H, W, generator), own)
 
 
 def _n(value: float) -> str:
@@ -51,7 +71,7 @@ def _check(op: object, field: str, value: Range | float, low: float, high: float
 
 
 @dataclass(frozen=True)
-class Flip:
+class Flip(Op):
     """Mirror left and right, or with `vertical` top and bottom, with probability `p`."""
 
     p: float = 0.5
@@ -65,14 +85,18 @@ class Flip:
         """The settings in words."""
         return f"{'vertical' if self.vertical else 'horizontal'} flip, p {_n(self.p)}"
 
-    def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """Draw which samples are touched, bool [n]."""
+        return (touched(generator, n, self.p),)
+
+    def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
-        index = chosen(generator, len(x), self.p)
-        return on_subset(x, index, lambda y: geometry.flip(y, -2 if self.vertical else -1), own)
+        axis = -2 if self.vertical else -1
+        return on_subset(x, drawn[0], lambda y: geometry.flip(y, axis), own)
 
 
 @dataclass(frozen=True)
-class Rotate:
+class Rotate(Op):
     """Turn by an angle uniform within ±`degrees`, with a reflected border."""
 
     degrees: float = 180.0
@@ -85,13 +109,17 @@ class Rotate:
         """The settings in words."""
         return f"rotation ±{_n(self.degrees)}°"
 
-    def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """Draw the angles in degrees, [n]."""
+        return (uniform(generator, (n,), -self.degrees, self.degrees),)
+
+    def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
-        return geometry.rotate(x, uniform(generator, (len(x),), -self.degrees, self.degrees))
+        return geometry.rotate(x, drawn[0])
 
 
 @dataclass(frozen=True)
-class RandomResizedCrop:
+class RandomResizedCrop(Op):
     """Cut out a rectangle of random area and shape at a random place, and resize it to `size`.
 
     The draw is torchvision's: area uniform within `scale` of the image, aspect ratio log-uniform
@@ -137,15 +165,22 @@ class RandomResizedCrop:
         start = (place * (full - sides + 1.0)).floor_()
         return torch.cat([torch.minimum(start, full - sides), sides])
 
-    def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """Draw the rectangles, [n, 4]: top, left, height, width."""
+        return (self.boxes(n, height, width, generator).T,)
+
+    def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
-        B, _, H, W = check_images(x)
-        top, left, height, width = self.boxes(B, H, W, generator)
+        top, left, height, width = drawn[0].unbind(1)
         return geometry.resized_crop(x, top, left, height, width, self.size)
+
+    def side(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after the step: the crop's."""
+        return self.size, self.size
 
 
 @dataclass(frozen=True)
-class FlippedCrop:
+class FlippedCrop(Op):
     """Flips and the crop that follows them in one: same draws, same images, one op's work."""
 
     flips: tuple[Flip, ...]
@@ -156,18 +191,26 @@ class FlippedCrop:
         """The settings in words."""
         return "; ".join([*(flip.label for flip in self.flips), self.crop.label])
 
-    def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
-        """Apply to a batch."""
-        B, _, H, W = check_images(x)
-        mirror = torch.zeros(2, B, dtype=torch.bool)
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """Draw rectangles, [n, 4], and whether a side is mirrored, bool [n, 2]."""
+        mirror = torch.zeros(2, n, dtype=torch.bool)
         for flip in self.flips:
-            mirror[0 if flip.vertical else 1] ^= uniform(generator, (B,)) < flip.p
-        top, left, height, width = self.crop.boxes(B, H, W, generator)
-        return geometry.resized_crop(x, top, left, height, width, self.crop.size, mirror)
+            mirror[0 if flip.vertical else 1] ^= touched(generator, n, flip.p)
+        return (*self.crop.draw(n, height, width, generator), mirror.T)
+
+    def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
+        """Apply to a batch."""
+        boxes, mirror = drawn
+        top, left, height, width = boxes.unbind(1)
+        return geometry.resized_crop(x, top, left, height, width, self.crop.size, mirror.T)
+
+    def side(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after the step: the crop's."""
+        return self.crop.side(height, width)
 
 
 @dataclass(frozen=True)
-class ColourJitter:
+class ColourJitter(Op):
     """Brightness, contrast, saturation and hue in an order of each sample's own, at `p`.
 
     The first three are factors uniform in [max(0, 1 − value), 1 + value]; hue is a shift uniform
@@ -192,7 +235,7 @@ class ColourJitter:
         values = (self.brightness, self.contrast, self.saturation, self.hue)
         return f"colour jitter {'/'.join(map(_n, values))}, p {_n(self.p)}"
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def settings(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw the order of the ops, int64 [n, 4], and their factors, float32 [n, 4]."""
         ranges = [
             (max(0.0, 1.0 - value), 1.0 + value)
@@ -202,15 +245,21 @@ class ColourJitter:
         order = uniform(generator, (n, 4)).argsort(1)
         return order, low + (high - low) * uniform(generator, (n, 4))
 
-    def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """Draw which samples are touched, bool [n], and their `settings`."""
+        mask = touched(generator, n, self.p)
+        order, factors = self.settings(int(mask.sum()), generator)
+        return mask, spread(order, mask), spread(factors, mask)
+
+    def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
-        index = chosen(generator, len(x), self.p)
-        order, factors = self.draw(len(index), generator)
-        return colour.colour_jitter(x, index, order, factors, own)
+        mask, order, factors = drawn
+        index = mask.nonzero().flatten()
+        return colour.colour_jitter(x, index, order[index], factors[index], own)
 
 
 @dataclass(frozen=True)
-class Greyscale:
+class Greyscale(Op):
     """Take the colour away with probability `p`, keeping three channels. One channel: nothing."""
 
     p: float = 0.2
@@ -223,14 +272,17 @@ class Greyscale:
         """The settings in words."""
         return f"greyscale, p {_n(self.p)}"
 
-    def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """Draw which samples are touched, bool [n]."""
+        return (touched(generator, n, self.p),)
+
+    def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
-        index = chosen(generator, len(x), self.p)
-        return x if x.shape[1] == 1 else on_subset(x, index, colour.to_greyscale, own)
+        return x if x.shape[1] == 1 else on_subset(x, drawn[0], colour.to_greyscale, own)
 
 
 @dataclass(frozen=True)
-class GaussianBlur:
+class GaussianBlur(Op):
     """Blur with a Gaussian whose width (pixels) is uniform within `sigma`, with probability `p`."""
 
     kernel: int = 9
@@ -248,18 +300,23 @@ class GaussianBlur:
         text = f"blur {self.kernel} px, σ {_n(self.sigma[0])}–{_n(self.sigma[1])}"
         return text if self.p == 1 else f"{text}, p {_n(self.p)}"
 
-    def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """Draw which samples are touched, bool [n] unless all are, and σ in pixels, [n]."""
+        if self.p == 1.0:
+            return (uniform(generator, (n,), *self.sigma),)
+        mask = touched(generator, n, self.p)
+        return mask, spread(uniform(generator, (int(mask.sum()),), *self.sigma), mask)
+
+    def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
         if self.p == 1.0:
-            sigma = uniform(generator, (len(x),), *self.sigma)
-            return tone.gaussian_blur(x, sigma, self.kernel, own)
-        index = chosen(generator, len(x), self.p)
-        sigma = uniform(generator, (len(index),), *self.sigma)
-        return on_subset(x, index, lambda y: tone.gaussian_blur(y, sigma, self.kernel, True), own)
+            return tone.gaussian_blur(x, drawn[0], self.kernel, own)
+        mask, sigma = drawn[0], drawn[1][drawn[0]]
+        return on_subset(x, mask, lambda y: tone.gaussian_blur(y, sigma, self.kernel, True), own)
 
 
 @dataclass(frozen=True)
-class EqualizeLuma:
+class EqualizeLuma(Op):
     """Equalise the histogram of the luma with probability `p`."""
 
     p: float = 0.5
@@ -272,13 +329,17 @@ class EqualizeLuma:
         """The settings in words."""
         return f"equalised luma, p {_n(self.p)}"
 
-    def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """Draw which samples are touched, bool [n]."""
+        return (touched(generator, n, self.p),)
+
+    def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
-        return on_subset(x, chosen(generator, len(x), self.p), tone.equalize_luma, own)
+        return on_subset(x, drawn[0], tone.equalize_luma, own)
 
 
 @dataclass(frozen=True)
-class Sharpness:
+class Sharpness(Op):
     """Sharpen by a factor uniform within `factor` (1 changes nothing)."""
 
     factor: Range = (1.0, 10.0)
@@ -291,6 +352,10 @@ class Sharpness:
         """The settings in words."""
         return f"sharpness {_n(self.factor[0])}–{_n(self.factor[1])}"
 
-    def __call__(self, x: Tensor, generator: torch.Generator, own: bool = False) -> Tensor:
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+        """Draw the factors, [n]."""
+        return (uniform(generator, (n,), *self.factor),)
+
+    def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
-        return tone.adjust_sharpness(x, uniform(generator, (len(x),), *self.factor))
+        return tone.adjust_sharpness(x, drawn[0])

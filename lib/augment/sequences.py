@@ -13,6 +13,7 @@ from torch import Tensor
 from lib.augment.batch import check_images
 from lib.augment.ops import (
     ColourJitter,
+    Drawn,
     EqualizeLuma,
     Flip,
     FlippedCrop,
@@ -84,13 +85,34 @@ class Pipeline:
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return one augmented view of every image."""
+        B, _, H, W = check_images(x)
+        return self.apply(x, self.draw(B, H, W, generator))
+
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> list[Drawn]:
+        """Draw the parameters of one view of n images, as a call does."""
+        drawn = []
+        for op in fuse(self.ops):
+            drawn.append(op.draw(n, height, width, generator))
+            height, width = op.side(height, width)
+        return drawn
+
+    def apply(self, x: Tensor, drawn: list[Drawn]) -> Tensor:
+        """Return the view of every image that these parameters give; a row of each for an image."""
         self._check(x)
         y = x
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            for op in fuse(self.ops):
+            for op, parameters in zip(fuse(self.ops), drawn, strict=True):
                 # An op that touched no sample returns its input: only a copy may be overwritten.
-                y = op(y, generator, own=y is not x)
+                y = op.apply(y, parameters, own=y is not x)
         return y
+
+    def view_of_part(self, x: Tensor, generator: torch.Generator, part: slice, n: int) -> Tensor:
+        """The rows `part` of the view of a batch of n images, made of these images `x` alone.
+
+        Takes from the generator what the view of the whole batch does.
+        """
+        drawn = self.draw(n, x.shape[2], x.shape[3], generator)
+        return self.apply(x, [tuple(values[part] for values in row) for row in drawn])
 
 
 def fuse(ops: tuple[Op, ...]) -> list[Op]:

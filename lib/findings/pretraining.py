@@ -11,8 +11,8 @@ from lib.pretrain import Pretraining
 STUCK = 0.98
 
 
-def pretraining_table(result: Pretraining) -> pd.DataFrame:
-    """What a pretraining came to, as one small table."""
+def pretraining_table(result: Pretraining, numbers: str = "") -> pd.DataFrame:
+    """What a pretraining came to, as one small table. numbers: the number format in words."""
     first, last = result.history[0], result.history[-1]
     rows: dict[str, str] = {
         "epochs": str(len(result.history)),
@@ -22,6 +22,8 @@ def pretraining_table(result: Pretraining) -> pd.DataFrame:
         "images per second (two views each)": f"{result.images_per_second:.0f}",
         "time": f"{result.seconds:.0f} s",
     }
+    if numbers:
+        rows["number format, memory layout"] = numbers
     if result.auroc is not None and result.auroc_before is not None:
         rows["validation kNN AUROC, untrained"] = f"{result.auroc_before:.3f}"
         rows["validation kNN AUROC, epoch kept"] = f"{result.auroc:.3f}"

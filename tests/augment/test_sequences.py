@@ -100,6 +100,22 @@ def test_copies_of_one_image_get_different_views(name: str) -> None:
     assert len(torch.unique(y.flatten(1), dim=0)) == 16
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_view_made_in_parts_is_the_whole_view(name: str, channels: int) -> None:
+    pipeline, x = make_augment(name, size=28, channels=channels), images(13, channels)
+    whole, after = seeded(5), []
+    expected = pipeline(x, whole)
+    for part in (slice(0, 5), slice(5, 6), slice(6, 13)):
+        generator = seeded(5)
+        view = pipeline.view_of_part(x[part], generator, part, len(x))
+        # Rounding may differ by the size of the batch, and equalisation may show it.
+        difference = (view - expected[part]).abs().flatten(1).amax(1)
+        assert (difference < 1e-5).float().mean() > 0.8
+        after.append(generator.get_state())
+    assert all(torch.equal(state, whole.get_state()) for state in after)
+
+
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_steps_end_at_the_view(name: str) -> None:
     view, x = make_augment(name, size=28, channels=3), images()
@@ -153,7 +169,7 @@ def test_factors_are_uniform_over_the_documented_range() -> None:
 
 
 def test_every_order_of_the_colour_ops_is_as_likely() -> None:
-    order, _ = ColourJitter(0.5, 0.5, 0.5, 0.1).draw(24_000, seeded(7))
+    order, _ = ColourJitter(0.5, 0.5, 0.5, 0.1).settings(24_000, seeded(7))
     permutations, count = torch.unique(order, dim=0, return_counts=True)
     assert len(permutations) == 24
     assert torch.equal(permutations.sort(1).values, torch.arange(4).expand(24, 4))

@@ -38,6 +38,8 @@ def test_table() -> None:
         "validation kNN AUROC, epoch kept": "0.812",
     }
     assert len(pretraining_table(result(None, None))) == 6
+    named = pretraining_table(result(None, None), "bf16, channels_last: 412 against 203 images/s")
+    assert list(named[""])[-1] == "bf16, channels_last: 412 against 203 images/s"
 
 
 @pytest.mark.parametrize(
