@@ -18,7 +18,7 @@ from lib.params import NOTEBOOKS, PARAMETERS, ROOT
 # Modules that only draw, phrase or carry results: a changed figure does not change a number, so
 # it must not throw away hours of finished runs (`--force` redoes their reports).
 PRESENTATION = (
-    "lib.figures", "lib.findings", "lib.preview", "lib.render", "lib.page",
+    "lib.figures", "lib.findings", "lib.preview", "lib.widgets", "lib.watched", "lib.render", "lib.page",
     "lib.run", "lib.identity", "lib.files", "lib.params", "lib.checks",
 )  # fmt: skip
 # Of these, what lies behind them counts all the same: the data, and the augmentations on show.
