@@ -19,7 +19,19 @@ BEGIN = "<!-- notebooks: written by `python -m lib.start_page` -->"
 END = "<!-- end of notebooks -->"
 # What the default parameters cost on one core of the machine that CONTRIBUTING.md speaks of,
 # papermill and the start of its kernel included; rounded up.
-SECONDS: dict[str, int] = {}
+SECONDS = {
+    "00_data": 24,
+    "01_pretrain": 100,
+    "02_probe": 30,
+    "03_finetune": 100,
+    "04_imbalance": 53,
+    "05_transfer": 70,
+    "06_downsampling": 100,
+    "07_retrieval": 30,
+    "08_features": 71,
+    "09_report": 20,
+    "10_retinopathy": 45,
+}
 
 
 def title_and_question(notebook: str) -> tuple[str, str]:
@@ -40,10 +52,10 @@ def needs_of(notebook: str) -> str:
     """What a notebook starts from by its default parameters, and what it is better given."""
     defaults = notebook_defaults(notebook)
     if "summary" in defaults:
-        return "a study's `summary.csv`: set `study` to the name of one"
+        return "`study`: one of yours; without it, the published `evening`"
     trains = {"temperature", "method"} <= set(defaults)
     if defaults.get("init") == "scratch" and not trains:
-        return "an encoder: set `init` to a run of `01_pretrain`; without one, the floors alone"
+        return "`init`: an encoder; without it, the floors alone"
     return "nothing"
 
 

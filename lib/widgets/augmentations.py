@@ -85,7 +85,9 @@ def changed_settings(augment: str, values: Mapping[str, float]) -> dict[str, Any
             changed[setting] = value
         else:
             low, high = own[setting]
-            changed[setting] = (value, max(value, high)) if knob.part == 0 else (min(low, value), value)
+            changed[setting] = (
+                (value, max(value, high)) if knob.part == 0 else (min(low, value), value)
+            )
     return changed
 
 

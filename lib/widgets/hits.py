@@ -43,7 +43,7 @@ def query_of(result: Retrieval, data: DataSet, q: int) -> Thumbnail:
     queries, row = result.queries, int(result.queries.rows[q])
     split = data.splits[queries.split]
     label = name_labels_of(queries.y[q], data.classes)
-    return Thumbnail(split.images[row], ("query", label, f"{queries.split} {split.ids[row]}"))
+    return Thumbnail(split.images[row], ("query", label, str(split.ids[row])))
 
 
 def hits_of(result: Retrieval, data: DataSet, q: int) -> list[Thumbnail]:
@@ -97,7 +97,7 @@ def read_picture(content: bytes, data: DataSet, preprocess: str = "none") -> Ima
         from PIL import Image as Pillow
 
         return np.asarray(Pillow.fromarray(np.ascontiguousarray(pixels)).convert("L"))[..., None]
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], data.channels)))
+    return np.broadcast_to(pixels, (*pixels.shape[:2], data.channels)).copy()
 
 
 def explore_retrieval(
@@ -116,12 +116,12 @@ def explore_retrieval(
     kind = w.Dropdown(options=names, description="queries of")
     place = w.BoundedIntText(value=0, min=0, max=0, description="number")
     again = w.Button(description="Another query", icon="random")
-    upload = w.FileUpload(accept="image/*", multiple=False, description="Your own picture")
+    upload = w.FileUpload(accept="image/*", multiple=False, description="Your picture")
     asked, found, text = w.HTML(), w.HTML(), w.HTML()
     rng = np.random.default_rng(run.params.seed)
 
     def show(query: Thumbnail, hits: Sequence[Thumbnail]) -> None:
-        asked.value, found.value = strip([query], 140), strip(hits)
+        asked.value, found.value = strip([query], 140), strip(hits, 76)
         text.value = note(count_labels(hits))
 
     def show_query(_: Any = None) -> None:
@@ -140,14 +140,16 @@ def explore_retrieval(
             return
         file = upload.value[0]
         try:
-            image = read_picture(bytes(file.content), data, getattr(run.params, "preprocess", "none"))
+            image = read_picture(
+                bytes(file["content"]), data, getattr(run.params, "preprocess", "none")
+            )
         except (ValueError, OSError) as error:
-            text.value = note(f"{UNREADABLE}{file.name}: {error}")
+            text.value = note(f"{UNREADABLE}{file['name']}: {error}")
             return
         encoder = source_encoders(data, run)[result.source]
         h = embed_plain(encoder, image[None], run.device, run.precision)[0]
         seen = f"as the encoder sees it, {data.size} px"
-        show(Thumbnail(image, (str(file.name), seen)), hits_of_picture(h, library, result, data))
+        show(Thumbnail(image, (str(file["name"]), seen)), hits_of_picture(h, library, result, data))
 
     kind.observe(change_class, "value")
     place.observe(show_query, "value")
