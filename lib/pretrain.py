@@ -93,6 +93,7 @@ def pretrain(
         gradient_clip=recipe.gradient_clip,
         device=device,
         show_progress=show_progress,
+        what="Pretraining",
     )
     module.encoder.load_state_dict(module.best)
     return Pretraining(

@@ -29,6 +29,7 @@ from lib.identity import (
     short_name,
 )
 from lib.params import ROOT, check_value, notebook_defaults
+from lib.watched import is_terminal, is_watched
 
 # The runner tells a notebook which run it is, and what its data are, by these variables.
 PLANNED = "CONTRASTIVE_RUN"
@@ -49,7 +50,7 @@ class Run:
     """One run of one notebook.
 
     params: the checked parameters by name. folder: where its files go. origin: the encoder it
-    starts from. interactive: true when no runner is watching, so progress bars may show.
+    starts from. interactive: true when a person is watching, so progress bars may move.
     """
 
     name: str
@@ -184,7 +185,7 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
         origin,
         device,
         precision,
-        interactive=PLANNED not in os.environ,
+        interactive=PLANNED not in os.environ and (is_watched() or is_terminal()),
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 
 from lib.files import write_text
 from lib.params import NOTEBOOKS, notebook_defaults
@@ -17,8 +16,9 @@ from lib.params import NOTEBOOKS, notebook_defaults
 PAGE = NOTEBOOKS / "README.md"
 BEGIN = "<!-- notebooks: written by `python -m lib.start_page` -->"
 END = "<!-- end of notebooks -->"
-# What the default parameters cost on one core of the machine that CONTRIBUTING.md speaks of,
-# papermill and the start of its kernel included; rounded up.
+# Processor seconds of each by papermill with default parameters and one thread, the start of its
+# kernel included, on a machine that was busy with other work (2026-11-26): an upper bound of the
+# time it takes alone.
 SECONDS = {
     "00_data": 24,
     "01_pretrain": 100,

@@ -13,21 +13,25 @@ def is_watched() -> bool:
     (`allow_stdin`, Jupyter's messaging protocol); papermill, nbconvert and a run of `run_all.py`
     say that they cannot. False outside of a notebook.
     """
-    shell = _shell()
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        return False
-    request = kernel.get_parent("shell") or {}
-    return bool(request.get("content", {}).get("allow_stdin", False))
+    request = _request()
+    return bool((request or {}).get("content", {}).get("allow_stdin", False))
+
+
+def current_cell() -> str | None:
+    """What tells the cell that is running from every other one; None outside of a notebook."""
+    request = _request()
+    return None if request is None else str(request.get("header", {}).get("msg_id", ""))
 
 
 def is_terminal() -> bool:
     """Whether messages go to a terminal, where a line may be written over."""
-    return _shell_has_no_kernel() and sys.stderr is not None and sys.stderr.isatty()
+    return _request() is None and sys.stderr is not None and sys.stderr.isatty()
 
 
-def _shell_has_no_kernel() -> bool:
-    return getattr(_shell(), "kernel", None) is None
+def _request() -> dict[str, Any] | None:
+    """The request that a kernel is answering; None in a process that is no kernel."""
+    kernel = getattr(_shell(), "kernel", None)
+    return None if kernel is None else kernel.get_parent("shell") or {}
 
 
 def _shell() -> Any:

@@ -63,8 +63,8 @@ def test_a_title_without_a_question_is_named(tmp_path, monkeypatch) -> None:  # 
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(3, "15 s"), (15, "15 s"), (16, "30 s"), (45, "45 s"), (46, "1 min"), (61, "1½ min"), (150, "2½ min")],
-)  # fmt: skip
+    [(3, "15 s"), (15, "15 s"), (16, "30 s"), (45, "45 s"), (46, "1 min"), (150, "2½ min")],
+)
 def test_durations(seconds: int, said: str) -> None:
     assert say_seconds(seconds) == said
 

@@ -61,8 +61,8 @@ def say_probe(results: Sequence[Evaluated], bootstrap: int = 1000, seed: int = 0
                     text += f"; {say_difference(mine, floor, bootstrap, seed)}"
             lines.append(text + ".")
     return "\n".join(lines) or (
-        "Only floors were measured: there is no pretrained encoder here. Run `01_pretrain`, then set "
-        '`init` to what it says the run is called, such as `"pretrain-phantom"`.'
+        "Only floors were measured: there is no pretrained encoder here. Run `01_pretrain`, then "
+        'set `init` to what it says the run is called, such as `"pretrain-phantom"`.'
     )
 
 

@@ -72,7 +72,7 @@ def knobs_of(augment: str) -> dict[str, tuple[Knob, float]]:
 
 
 def changed_settings(augment: str, values: Mapping[str, float]) -> dict[str, Any]:
-    """What of a sequence differs once its sliders stand at `values`: arguments of `make_augment`."""
+    """What of a sequence differs where its sliders stand at `values`, for `make_augment`."""
     own, changed = own_settings(augment), {}
     for setting, (knob, start) in knobs_of(augment).items():
         value = float(values.get(setting, start))

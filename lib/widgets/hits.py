@@ -156,8 +156,8 @@ def explore_retrieval(
     again.on_click(another)
     upload.observe(show_upload, "value")
     change_class(None)
-    head = note(f"Features: {name_source(result.source, result.augment)}. Under each image: "
-                "distance 1 − cos, label; ✓ solid frame: it shares a label with the query.")  # fmt: skip
+    about = f"Features: {name_source(result.source, result.augment)}. Under each image: distance "
+    head = note(f"{about}1 − cos, label; ✓ solid frame: it shares a label with the query.")
     wrap = w.Layout(flex_flow="row wrap")
     top = w.HBox([kind, place, again, upload], layout=wrap)
     found.layout = w.Layout(flex="1 1 400px")

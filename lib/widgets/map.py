@@ -59,7 +59,7 @@ def group_places(key: Key) -> list[npt.NDArray[np.int64]]:
 
 
 def make_figure(points: Points, key: Key) -> Any:
-    """The map as a figure that answers to a lasso: one trace a group, coloured as in the reports."""
+    """The map as a figure that answers to a lasso: a trace a group, coloured as in reports."""
     import plotly.graph_objects as go
 
     traces = []
@@ -69,7 +69,8 @@ def make_figure(points: Points, key: Key) -> Any:
                 x=points[places, 0], y=points[places, 1], mode="markers", name=key.names[k],
                 marker={"color": key.colours[k], "symbol": SYMBOLS[key.marks[k]], "size": 6,
                         "opacity": 0.8},
-                unselected={"marker": {"opacity": 0.15}}, hovertemplate=f"{key.names[k]}<extra></extra>",
+                unselected={"marker": {"opacity": 0.15}},
+                hovertemplate=f"{key.names[k]}<extra></extra>",
             )
         )  # fmt: skip
     axis = {"showticklabels": False, "showgrid": False, "zeroline": False, "title": None}

@@ -57,7 +57,8 @@ def strip(thumbnails: Sequence[Thumbnail], side: int = 84) -> str:
             f'<div style="width:{side}px;overflow-wrap:anywhere">'
             f"{picture(thumbnail.image, side, alt, thumbnail.right)}{lines}</div>"
         )
-    return f'<div style="display:flex;flex-wrap:wrap;gap:8px;padding:3px;{TEXT}">{"".join(cells)}</div>'
+    style = f"display:flex;flex-wrap:wrap;gap:8px;padding:3px;{TEXT}"
+    return f'<div style="{style}">{"".join(cells)}</div>'
 
 
 def rows(images: Mapping[str, Image], side: int = 62) -> str:

@@ -1,4 +1,4 @@
-"""The retrieval explorer: the hits it shows are those that were measured; pictures come in whole."""
+"""The retrieval explorer: it shows the hits that were measured; pictures come in whole."""
 
 from __future__ import annotations
 
