@@ -110,9 +110,11 @@ class Bar:
 
     def say_so_far(self, seconds: float, note: str = "") -> str:
         """How far it is, and how long the rest takes at this pace."""
-        text = f"{self.what}: {say_amount(self.n, self.unit)}"
-        if self.total is not None:
-            text += f" of {say_amount(self.total, self.unit)}"
+        if self.total is None:
+            text = f"{self.what}: {say_amount(self.n, self.unit)}"
+        else:
+            done = say_amount(self.n, self.unit).partition(" ")[0]
+            text = f"{self.what}: {done} of {say_amount(self.total, self.unit)}"
             fresh = self.n - self.start
             if fresh > 0 and self.n < self.total:
                 text += f", {say_time(seconds / fresh * (self.total - self.n))} left"

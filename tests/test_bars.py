@@ -51,7 +51,7 @@ def test_in_jupyterlab_a_bar_moves_and_a_line_takes_its_place(
     train(3, show=True)
     (history,) = seen.outputs
     assert '<progress value="2" max="3">' in history[1]
-    assert "Training: 2 epochs of 3 epochs, 0 s left · loss 3" in history[1]
+    assert "Training: 2 of 3 epochs, 0 s left · loss 3" in history[1]
     assert history[-1] == "<div>Training: 3 epochs in 0 s</div>"
 
 
@@ -83,7 +83,7 @@ def test_what_was_done_before_does_not_count(monkeypatch: pytest.MonkeyPatch) ->
         bar.update(500_000)
     (history,) = seen.outputs
     assert 'value="3500000" max="4000000"' in history[0]
-    assert "a.npz: 3.5 MB of 4.0 MB" in history[0]
+    assert "a.npz: 3.5 of 4.0 MB" in history[0]
     assert history[-1] == "<div>a.npz: 0.5 MB in 0 s</div>"
 
 

@@ -73,7 +73,7 @@ def knobs_of(augment: str) -> dict[str, tuple[Knob, float]]:
 
 def changed_settings(augment: str, values: Mapping[str, float]) -> dict[str, Any]:
     """What of a sequence differs where its sliders stand at `values`, for `make_augment`."""
-    own, changed = own_settings(augment), {}
+    own, changed = own_settings(augment), dict[str, Any]()
     for setting, (knob, start) in knobs_of(augment).items():
         value = float(values.get(setting, start))
         if abs(value - start) < 1e-9:
