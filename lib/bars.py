@@ -82,9 +82,9 @@ class Bar:
         if self.cell is None and show:
             from tqdm import tqdm
 
-            self.terminal = tqdm(
-                total=total, initial=start, desc=what, unit=unit, unit_scale=unit == "B"
-            )
+            # `disable=None`: a bar is for a terminal, not for a log.
+            about = {"desc": what, "unit": unit, "unit_scale": unit == "B", "disable": None}
+            self.terminal = tqdm(total=total, initial=start, **about)
 
     def __enter__(self) -> Self:
         return self

@@ -23,13 +23,13 @@ SECONDS = {
     "00_data": 24,
     "01_pretrain": 100,
     "02_probe": 30,
-    "03_finetune": 100,
+    "03_finetune": 170,
     "04_imbalance": 53,
     "05_transfer": 70,
-    "06_downsampling": 100,
+    "06_downsampling": 169,
     "07_retrieval": 30,
     "08_features": 71,
-    "09_report": 20,
+    "09_report": 22,
     "10_retinopathy": 45,
 }
 

@@ -94,17 +94,27 @@ def test_a_total_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen.outputs[0][0] == "<div><progress></progress> a.npz: 2.0 MB</div>"
 
 
-def test_at_a_terminal_it_is_tqdms(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", written)
-    train(3, show=True, kept=True)
-    last = written.getvalue().rstrip("\n").split("\r")[-1]
+class Screen(io.StringIO):
+    """A terminal, or a file in its place."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+def test_at_a_terminal_it_is_tqdms_and_in_a_log_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, log, silent = Screen(True), Screen(False), Screen(True)
+    for written, show in ((screen, True), (log, True), (silent, False)):
+        monkeypatch.setattr(sys, "stderr", written)
+        train(3, show=show, kept=True)
+    last = screen.getvalue().rstrip("\n").split("\r")[-1]
     assert "Training" in last
     assert "3/3" in last
     assert "loss 2" in last
-    written.truncate(0)
-    train(3, show=False, kept=True)
-    assert written.getvalue().strip("\0") == ""
+    assert (log.getvalue(), silent.getvalue()) == ("", "")
 
 
 def test_words() -> None:
