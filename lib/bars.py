@@ -83,7 +83,12 @@ class Bar:
             from tqdm import tqdm
 
             # `disable=None`: a bar is for a terminal, not for a log.
-            about = {"desc": what, "unit": unit, "unit_scale": unit == "B", "disable": None}
+            about: dict[str, Any] = {
+                "desc": what,
+                "unit": unit,
+                "unit_scale": unit == "B",
+                "disable": None,
+            }
             self.terminal = tqdm(total=total, initial=start, **about)
 
     def __enter__(self) -> Self:

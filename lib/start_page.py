@@ -27,7 +27,7 @@ SECONDS = {
     "04_imbalance": 53,
     "05_transfer": 70,
     "06_downsampling": 169,
-    "07_retrieval": 30,
+    "07_retrieval": 22,
     "08_features": 71,
     "09_report": 22,
     "10_retinopathy": 45,
