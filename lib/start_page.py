@@ -18,12 +18,12 @@ BEGIN = "<!-- notebooks: written by `python -m lib.start_page` -->"
 END = "<!-- end of notebooks -->"
 # Processor seconds of each by papermill with default parameters and one thread, the start of its
 # kernel included, on a machine that was busy with other work (2026-11-26): an upper bound of the
-# time it takes alone.
-SECONDS = {
+# time it takes alone. None: not measured to its end with the defaults it has.
+SECONDS: dict[str, int | None] = {
     "00_data": 24,
-    "01_pretrain": 100,
+    "01_pretrain": None,
     "02_probe": 30,
-    "03_finetune": 170,
+    "03_finetune": None,
     "04_imbalance": 53,
     "05_transfer": 70,
     "06_downsampling": 169,
@@ -59,7 +59,7 @@ def needs_of(notebook: str) -> str:
     return "nothing"
 
 
-def notebooks_table(seconds: dict[str, int]) -> str:
+def notebooks_table(seconds: dict[str, int | None]) -> str:
     """The notebooks in reading order as a table in Markdown, each with a link that opens it."""
     lines = ["| notebook | question | needs | takes |", "|---|---|---|---|"]
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
@@ -69,8 +69,10 @@ def notebooks_table(seconds: dict[str, int]) -> str:
     return "\n".join(lines)
 
 
-def say_seconds(seconds: int) -> str:
+def say_seconds(seconds: int | None) -> str:
     """A duration as a reader plans with it: quarters of a minute below one, then halves."""
+    if seconds is None:
+        return "minutes"
     if seconds <= 45:
         return f"{-(-seconds // 15) * 15} s"
     halves = -(-seconds // 30)

@@ -32,7 +32,7 @@ def test_the_page_is_what_the_notebooks_say() -> None:
 
 
 def test_every_notebook_takes_less_than_three_minutes() -> None:
-    assert max(SECONDS.values()) < 180
+    assert max(seconds for seconds in SECONDS.values() if seconds) < 180
 
 
 def test_every_link_leads_somewhere() -> None:
