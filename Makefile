@@ -12,7 +12,7 @@ ROOT_OK := $(if $(filter 0,$(shell id -u)),--allow-root)
 help:
 	@echo "make demo   pretrain, probe, finetune, retrieve, report on the embedded synthetic data set (minutes, offline)"
 	@echo "make test   lint, types and every test, the notebooks included"
-	@echo "make lab    JupyterLab on the notebooks"
+	@echo "make lab    JupyterLab, opened on notebooks/README.md: what there is, and what to do first"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  performance, as ratios against something measured in the same run"
 	@echo "make lock   renew requirements.lock from pyproject.toml"
@@ -43,8 +43,10 @@ lint: $(READY)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
+# notebooks/.jupyter says which page it opens on, and that JupyterLab asks the net for no news.
 lab: $(READY)
-	$(BIN)/jupyter lab $(ROOT_OK) notebooks/00_data.ipynb
+	JUPYTER_CONFIG_PATH="$(CURDIR)/notebooks/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+		$(BIN)/jupyter lab $(ROOT_OK)
 
 bench: $(READY)
 	$(BIN)/python -m bench.pretraining

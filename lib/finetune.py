@@ -159,6 +159,7 @@ def train_module(module: FinetuneModule, folder: Path, device: str, show_progres
         gradient_clip=module.recipe.gradient_clip,
         device=device,
         show_progress=show_progress,
+        what="Finetuning",
     )
 
 

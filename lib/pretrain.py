@@ -156,6 +156,7 @@ def train_here(work: Work) -> dict[str, Any]:
         device=device,
         show_progress=work.show_progress,
         crew=crew,
+        what="Pretraining",
     )
     error = monitor.standard_error(module.auroc) if monitor is not None else None
     return from_first(module.found() | {"error": error}, crew.num_nodes > 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lib.augment import SEQUENCES, make_augment
+from lib.augment.sequences import Overrides
 from lib.data.base import DataSet
 from lib.findings.names import plain
 
@@ -31,10 +32,15 @@ def to_images(x: Tensor) -> Images:
     return rounded.permute(0, 2, 3, 1).numpy()
 
 
-def preview_views(images: Images, augment: str, views: int, seed: int) -> dict[str, Images]:
-    """Each image beside its augmented views: row name → uint8 [1 + views, H, W, C]."""
+def preview_views(
+    images: Images, augment: str, views: int, seed: int, **settings: Unpack[Overrides]
+) -> dict[str, Images]:
+    """Each image beside its augmented views: row name → uint8 [1 + views, H, W, C].
+
+    settings: of the sequence, where they differ from its own (`make_augment`).
+    """
     B, size, _, channels = images.shape
-    pipeline = make_augment(augment, size, channels)
+    pipeline = make_augment(augment, size, channels, **settings)
     generator, x = torch.Generator().manual_seed(seed), to_tensor(images)
     seen = [images, *(to_images(pipeline(x, generator)) for _ in range(views))]
     return {f"image {i + 1}": np.stack([column[i] for column in seen]) for i in range(B)}

@@ -29,6 +29,7 @@ from lib.identity import (
     short_name,
 )
 from lib.params import ROOT, check_value, notebook_defaults
+from lib.watched import is_terminal, is_watched
 
 if TYPE_CHECKING:
     from lib.trial import NumberFormat
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 # The runner tells a notebook which run it is, and what its data are, by these variables.
 PLANNED = "CONTRASTIVE_RUN"
 PLANNED_DATA = "CONTRASTIVE_DATA"
+# The study of runs for which nobody named one, and the published study that a report without any
+# is about.
+INTERACTIVE = "interactive"
+EXAMPLE = ROOT / "results" / "evening" / "summary.csv"
 # One row of summary.csv; the columns users rely on (CONTRACT: results).
 COLUMNS = (
     "study", "run", "notebook", "dataset", "size", "method", "augment", "encoder", "protocol",
@@ -48,7 +53,7 @@ class Run:
     """One run of one notebook.
 
     params: the checked parameters by name. folder: where its files go. origin: the encoder it
-    starts from. interactive: true when no runner is watching, so progress bars may show.
+    starts from. interactive: true when a person is watching, so progress bars may move.
     """
 
     name: str
@@ -158,7 +163,7 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     """
     names = notebook_defaults(notebook)
     params = {name: check_value(name, variables[name]) for name in names}
-    params["study"] = params["study"] or "interactive"
+    params["study"] = params["study"] or INTERACTIVE
     if params.get("folds", 0) and params["fold"] >= params["folds"]:
         raise ParameterError(f"fold: {params['fold']} of {params['folds']}; the first is 0")
     named = [key for key in DATASETS if params.get(key)]
@@ -199,7 +204,7 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
         origin,
         device,
         chosen.precision,
-        interactive=PLANNED not in os.environ,
+        interactive=PLANNED not in os.environ and (is_watched() or is_terminal()),
         layout=chosen.layout,
         speeds=chosen.speeds,
     )
@@ -221,8 +226,15 @@ def data_fingerprint(params: Mapping[str, Any], results: Path) -> str:
 
 
 def summary_file(params: Mapping[str, Any], results: Path) -> Path:
-    """The summary.csv that a report reads; ParameterError where there is none."""
+    """The summary.csv that a report reads; ParameterError where there is none.
+
+    Where neither a summary nor a study is named, it is that of the published study EXAMPLE: a
+    report opened by itself then shows what a report is.
+    """
     path = Path(params["summary"] or results / params["study"] / "summary.csv").expanduser()
+    unnamed = not params["summary"] and params["study"] in ("", INTERACTIVE)
+    if unnamed and not path.is_file() and EXAMPLE.is_file():
+        return EXAMPLE
     if not path.is_file():
         raise ParameterError(f"summary: no {path}; run a study first, or name its summary.csv")
     return path

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.strategies import DDPStrategy
 
+from lib.bars import Bar
 from lib.ranks import ALONE, Crew, SharedBatchNorm2d
 
 # An encoder with its optimizer takes half a second to write, an epoch often no longer.
@@ -34,6 +35,33 @@ class ProgressFile(Callback):
             return
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}\n"
         self.path.write_text(text, encoding="utf-8")
+
+
+class EpochBar(Callback):
+    """A bar over the epochs of a training, with its loss where it logs one as `loss`.
+
+    Trainings of one cell and name share a line.
+    """
+
+    def __init__(self, what: str, show: bool) -> None:
+        self.what, self.show = what, show
+        self.bar: Bar | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin where the training begins, which may be in its middle."""
+        total, start = trainer.max_epochs, trainer.current_epoch
+        self.bar = Bar(self.what, total, "epoch", show=self.show, kept=True, start=start)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """One more."""
+        loss = trainer.callback_metrics.get("loss")
+        if self.bar is not None:
+            self.bar.update(1, "" if loss is None else f"loss {float(loss):.3f}")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the line that stays."""
+        if self.bar is not None:
+            self.bar.close()
 
 
 class TimedCheckpoint(ModelCheckpoint):
@@ -64,13 +92,14 @@ def fit(
     device: str,
     show_progress: bool,
     crew: Crew = ALONE,
+    what: str = "Training",
 ) -> None:
     """Train `module` for `epochs`, going on from `folder/checkpoints/last.ckpt` where there is one.
 
     The checkpoint is written at the end of an epoch, if CHECKPOINT_SECONDS have passed since the
     last one. It is the run's own file and holds only tensors, numbers and
     text, so it is read with `weights_only=True`. Moving batches and choosing the number format is
-    the module's affair: the images already wait on the device.
+    the module's affair: the images already wait on the device. what: its name in a bar.
 
     crew: of several processes, each of which calls this (`lib.launch`). The first writes all files.
     """
@@ -80,8 +109,7 @@ def fit(
         enable_version_counter=False, save_on_train_epoch_end=True,
     )  # fmt: skip
     callbacks: list[Callback] = [keep, ProgressFile(folder / "progress")]
-    if show_progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=1))
+    callbacks.append(EpochBar(what, show_progress))
     kind, _, number = device.partition(":")
     last = checkpoints / "last.ckpt"
     with quiet():
@@ -95,7 +123,7 @@ def fit(
                 TensorBoardLogger(folder, name="logs", version="tensorboard"),
             ],
             callbacks=callbacks,
-            enable_progress_bar=show_progress,
+            enable_progress_bar=False,
             enable_model_summary=False,
             log_every_n_steps=1,
         )

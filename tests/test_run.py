@@ -47,10 +47,22 @@ def not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PLANNED, raising=False)
 
 
+def test_bars_move_only_where_a_person_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = variables("00_data", tmp_path)
+    monkeypatch.setattr("lib.run.is_terminal", lambda: False)
+    assert not start("00_data", given).interactive  # papermill, typed by hand
+    monkeypatch.setattr("lib.run.is_terminal", lambda: True)
+    assert start("00_data", given).interactive
+    monkeypatch.setattr("lib.run.is_terminal", lambda: False)
+    monkeypatch.setattr("lib.run.is_watched", lambda: True)
+    assert start("00_data", given).interactive
+
+
 def test_an_interactive_run_has_its_own_study(tmp_path: Path) -> None:
     run = start("02_probe", variables("02_probe", tmp_path))
     assert run.folder == tmp_path / "interactive" / "runs" / run.name
-    assert run.interactive
     assert run.params.study == "interactive"
     assert run.origin == RANDOM
     assert not hasattr(run.params, "unrelated")
@@ -122,6 +134,7 @@ def test_load_data_asks_for_what_the_parameters_say(
         return make_data("binary")
 
     monkeypatch.setattr(run_module, "load_dataset", load_dataset)
+    monkeypatch.setattr(run_module, "is_terminal", lambda: True)
     given = {"size": 64, "split_seed": 3, "max_unreadable": 0.5}
     run = start("00_data", variables("00_data", tmp_path, **given))
     assert run.load_data().task == "binary"

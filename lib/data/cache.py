@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lib.bars import Bar
 from lib.data.base import DataError
 
 HASH_BLOCK = 2**20
@@ -177,13 +178,12 @@ def file_hashes(
     workers = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         digests = pool.map(look, paths, chunksize=64)
-        if progress and len(paths) > 1 and not memory:
-            from tqdm import tqdm
-
-            # `disable=None`: a bar is for a terminal, not for a log.
-            bar = tqdm(digests, total=len(paths), desc="Hashing", unit="file", disable=None)
-            digests = iter(bar)
-        result = list(digests)
+        result = []
+        moves = progress and len(paths) > 1 and not memory
+        with Bar("Hashing", len(paths), "file", show=moves) as bar:
+            for digest in digests:
+                result.append(digest)
+                bar.update()
     if found and remember:
         if held is None:
             _remember(memory_file, found)

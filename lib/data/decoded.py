@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lib.bars import Bar
 from lib.data.base import DataError
 from lib.data.cache import cached, combined_hash, write_complete, write_text
 from lib.data.decode import (
@@ -158,8 +159,6 @@ def _decode_all(
     workers: int | None,
     progress: bool,
 ) -> _Facts:
-    from tqdm import tqdm
-
     n, facts = len(paths), _Facts()
     colour_file, deep_file = (target.with_suffix(f".{part}.npy") for part in ("rgb", "deep"))
     shape = (n, size, size, 3)
@@ -179,7 +178,7 @@ def _decode_all(
             return len(rows)
 
         tasks = [range(i, min(i + TASK_ROWS, n)) for i in range(0, n, TASK_ROWS)]
-        bar = tqdm(total=n, desc=f"Decoding {label}", unit="image", disable=not progress)
+        bar = Bar(f"Decoding {label}", n, "image", show=progress)
         with bar, _one_opencv_thread(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             futures: list[Future[int]] = [pool.submit(work, rows) for rows in tasks]
             try:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lib.bars import Bar
 from lib.data.base import DataError
 from lib.data.cache import file_hashes, locked
 
@@ -71,7 +72,6 @@ class _Resuming:
 
     def __call__(self, url: str, output_file: str, _: Any) -> None:
         import requests
-        from tqdm import tqdm
 
         have = self.part.stat().st_size if self.part.exists() else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
@@ -90,13 +90,12 @@ class _Resuming:
             left = response.headers.get("Content-Length")
             with (
                 self.part.open("ab" if resumed else "wb") as file,
-                tqdm(
-                    total=start + int(left) if left else None,
-                    initial=start,
-                    desc=self.label,
-                    unit="B",
-                    unit_scale=True,
-                    disable=not self.progress,
+                Bar(
+                    self.label,
+                    start + int(left) if left else None,
+                    "B",
+                    show=self.progress,
+                    start=start,
                 ) as bar,
             ):
                 received = 0

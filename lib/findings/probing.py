@@ -60,7 +60,10 @@ def say_probe(results: Sequence[Evaluated], bootstrap: int = 1000, seed: int = 0
                 if floor is not None:
                     text += f"; {say_difference(mine, floor, bootstrap, seed)}"
             lines.append(text + ".")
-    return "\n".join(lines) or "Only floors were measured: there is no pretrained encoder here."
+    return "\n".join(lines) or (
+        "Only floors were measured: there is no pretrained encoder here. Run `01_pretrain`, then "
+        'set `init` to what it says the run is called, such as `"pretrain-phantom"`.'
+    )
 
 
 def say_difference(mine: Evaluated, other: Evaluated, bootstrap: int, seed: int) -> str:

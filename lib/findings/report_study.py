@@ -60,7 +60,8 @@ def say_runs(real: pd.DataFrame, synthetic: pd.DataFrame) -> str:
     everything = pd.concat([real, synthetic])
     if everything.empty:
         return "The summary has no rows: nothing has been run."
-    text = f"{everything['run'].nunique()} runs of {listed(sorted(set(everything['notebook'])))} "
+    text = f"Study {listed(sorted(set(everything['study'])))}: {everything['run'].nunique()} runs "
+    text += f"of {listed(sorted(set(everything['notebook'])))} "
     text += f"on {real['dataset'].nunique()} real and {synthetic['dataset'].nunique()} synthetic "
     text += "data set(s)"
     commits = list(dict.fromkeys(everything["commit"]))

@@ -36,7 +36,9 @@ def test_runs_are_counted_real_and_synthetic_apart(study: pd.DataFrame, tmp_path
     synthetic = as_table([make_row(dataset="phantom", run="p", commit="abc+")], tmp_path)
     text = say_runs(study, synthetic)
     n = study["run"].nunique() + 1
-    assert text.startswith(f"{n} runs of 01_pretrain, 02_probe on 3 real and 1 synthetic data set")
+    assert text.startswith(
+        f"Study made: {n} runs of 01_pretrain, 02_probe on 3 real and 1 synthetic data set"
+    )
     assert "commit abc, abc+." in text
     assert "More than one commit" in text
     assert "A plus marks" in text

@@ -1,0 +1,100 @@
+"""JupyterLab as a newcomer meets it, in a real browser: start page, notebook, sliders.
+
+`LAB_SCREENSHOTS=FOLDER` keeps a picture of each step.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab_server import (
+    copy_notebooks,
+    find_chromium,
+    open_page,
+    run_all_cells,
+    running_lab,
+    set_parameters,
+    shoot,
+    wait_for_kernel,
+)
+
+ERRORS = ", ".join(
+    f'.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.{kind}"]'
+    for kind in ("error", "stderr")
+)
+# Done, or failed: whatever comes first, so that a failure is not waited out.
+FINISHED = f'.jp-OutputArea-output:has-text("written: data-phantom"), {ERRORS}'
+
+
+def test_a_newcomers_first_steps(tmp_path: Path) -> None:
+    chromium = find_chromium()
+    folder, home, results = (tmp_path / name for name in ("repository", "home", "results"))
+    folder.mkdir()
+    home.mkdir()
+    copy_notebooks(folder)
+    small = {"gallery": 3, "cap_per_class": 4, "results": str(results)}
+    set_parameters(folder / "notebooks" / "00_data.ipynb", **small)
+    with running_lab(folder, home) as server, open_page(chromium) as (page, outside):
+        page.goto(f"{server['url']}?token={server['token']}")
+        open_from_start_page(page)
+        run_to_the_end(page)
+        turn_a_slider(page)
+        assert outside == []  # everything comes from this machine
+    (metrics,) = results.glob("interactive/runs/data-phantom-*/metrics.json")
+    rows = json.loads(metrics.read_text(encoding="utf-8"))["rows"]
+    assert {row["split"] for row in rows if row["value"] > 0} == {"train", "val", "test"}
+
+
+def open_from_start_page(page: Any) -> None:
+    """The page is rendered, not in an editor, and its link opens the notebook beside it."""
+    page.locator(".jp-MarkdownViewer h1", has_text="Start here").wait_for()
+    links = page.locator(".jp-MarkdownViewer td a")
+    assert links.count() == 11
+    shoot(page, "1-start-page")
+    links.first.click()
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    wait_for_kernel(page)
+
+
+def run_to_the_end(page: Any) -> None:
+    """Every cell, without an error or a warning."""
+    run_all_cells(page)
+    page.locator(FINISHED).first.wait_for(timeout=240_000)
+    assert page.locator(ERRORS).all_inner_texts() == []
+    shoot(page, "2-run")
+
+
+def turn_a_slider(page: Any) -> None:
+    """Larger crops: the views change, the originals stay, and the text says what to write."""
+    explorer = page.locator(".augmentation-explorer")
+    explorer.scroll_into_view_if_needed()
+    pictures = explorer.locator("img")
+    original, view = (pictures.nth(i).get_attribute("src") for i in (0, 1))
+    shoot(page, "3-explorer")
+    explorer.get_by_role("slider").first.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    explorer.get_by_text("crop_scale: 0.14").wait_for()
+    page.wait_for_function(
+        "before => document.querySelectorAll('.augmentation-explorer img')[1].src !== before",
+        arg=view,
+    )
+    assert pictures.nth(0).get_attribute("src") == original
+    shoot(page, "4-slider-turned")
+    view = pictures.nth(1).get_attribute("src")
+    explorer.get_by_role("button", name="New draw").click()
+    page.wait_for_function(
+        "before => document.querySelectorAll('.augmentation-explorer img')[1].src !== before",
+        arg=view,
+    )
+    assert pictures.nth(0).get_attribute("src") == original
+
+
+def test_without_a_browser_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(pytest.skip.Exception, match="no browser: none of chromium"):
+        find_chromium()
