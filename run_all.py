@@ -39,7 +39,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit 0: every run done. 1: some failed. 2: refused before anything was started."""
+    """Exit 0: every run done. 1: some failed. 2: refused before anything was started.
+
+    130: stopped by Ctrl-C or a signal before the end.
+    """
     options = parse(arguments)
     results = options.results.resolve()
     try:
@@ -80,6 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (StudyError, ParameterError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped before anything was started", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

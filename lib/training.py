@@ -18,8 +18,9 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from lib.ranks import ALONE, Crew, SharedBatchNorm2d
 
-# An encoder with its optimizer takes half a second to write, an epoch often no longer.
-CHECKPOINT_SECONDS = 30.0
+from lib.checkpoint import CompleteCheckpointIO, seconds_between, usable
+
+CHECKPOINT_SECONDS = seconds_between()
 
 
 class ProgressFile(Callback):
@@ -95,12 +96,12 @@ def fit(
                 TensorBoardLogger(folder, name="logs", version="tensorboard"),
             ],
             callbacks=callbacks,
+            plugins=[CompleteCheckpointIO()],
             enable_progress_bar=show_progress,
             enable_model_summary=False,
             log_every_n_steps=1,
         )
-        resume: dict[str, Any] = {"ckpt_path": str(last)} if last.exists() else {}
-        trainer.fit(module, weights_only=True, **resume)
+        trainer.fit(module, weights_only=True, ckpt_path=usable(last))
 
 
 @contextlib.contextmanager

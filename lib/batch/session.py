@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection
 from pathlib import Path
 
+from lib.batch.disk import cannot_write, say_trouble
+from lib.batch.done import interrupted, is_done, recover
 from lib.batch.estimate import Estimates
-from lib.batch.execute import choose_threads
 from lib.batch.index import write_index
+from lib.batch.launch import choose_threads
+from lib.batch.locks import guard, hold
 from lib.batch.owner import record_owner
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
-from lib.batch.runner import Report, is_done, open_executor, run_plan
-from lib.batch.study import Study
+from lib.batch.runner import Report, open_executor, run_plan
+from lib.batch.stop import Stop
+from lib.batch.study import Study, StudyError
 from lib.batch.summary import write_summary
+
+STOPPED = 130  # the exit status of a study that was told to stop
 
 
 def print_plan(
@@ -89,30 +96,77 @@ def run_study(
 
     runs: the whole plan, which summary and index cover as far as it is done. forced: names of runs
     to do again although they are done.
-    Returns the exit status: 0 when every selected run is done, 1 when some failed.
+    Returns the exit status: 0 when every selected run is done, 1 when some failed or nothing more
+    could be written, 130 when it was stopped by Ctrl-C or a signal. Raises StudyError where the
+    results cannot be written from the start.
     """
     began = time.time()
+    trouble = cannot_write(study_folder)
+    if trouble:
+        discard_empty(study_folder)
+        raise StudyError([f"--results {trouble}"])
     selected, names = each_once(selected), [run.name for run in runs]
-    with open_executor(jobs, scheduler, slurm) as (executor, slots):
-        record_owner(study_folder, study.file)
-        # A report may be the only run left to do, and the summary be of an older plan.
-        write_summary(study_folder, names)
-        report = run_plan(
-            selected,
-            study.name,
-            study_folder,
-            executor,
-            slots=slots,
-            forced=forced,
-            # A study that is broken off still leaves the numbers it had.
-            after_each=lambda: write_summary(study_folder, names),
-        )
-    failed = {name: o for name, o in report.outcomes.items() if not o.ok}
-    write_summary(study_folder, names)
-    index = write_index(study, runs, study_folder, failed, report.skipped)
+
+    def summarise() -> None:
+        # Whoever comes second has also read the runs of whoever came first.
+        with guard(study_folder, "summary"):
+            write_summary(study_folder, names)
+
+    def carry_out() -> Report:
+        with open_executor(jobs, scheduler, slurm) as (executor, slots):
+            record_owner(study_folder, study.file)
+            tidy(study_folder)
+            # A report may be the only run left to do, and the summary be of an older plan.
+            summarise()
+            return run_plan(
+                selected,
+                study.name,
+                study_folder,
+                executor,
+                slots=slots,
+                forced=forced,
+                # A study that is broken off still leaves the numbers it had.
+                after_each=summarise,
+                stop=stop.asked,
+            )
+
+    with Stop() as stop:
+        try:
+            report = carry_out()
+        except StudyError:
+            discard_empty(study_folder)
+            raise
+        failed = {name: o for name, o in report.outcomes.items() if not o.ok}
+        index = None
+        try:
+            summarise()
+            with guard(study_folder, "summary"):
+                index = write_index(study, runs, study_folder, failed, report.skipped)
+        except OSError as error:
+            report.trouble = report.trouble or say_trouble(error, study_folder)
     print_end(report, selected, time.time() - began)
-    print(f"report: {index}")
+    if report.trouble:
+        print(report.trouble)
+    if index is not None:
+        print(f"report: {index}")
+    if stop.asked():
+        return STOPPED
     return 0 if report.ok else 1
+
+
+def tidy(study_folder: Path) -> None:
+    """Bring in order what killed processes left of runs, but for those that others are at."""
+    for name in interrupted(study_folder):
+        with hold(study_folder, name) as other:
+            if other is None:
+                recover(study_folder / "work" / name, study_folder / "runs" / name)
+
+
+def discard_empty(study_folder: Path) -> None:
+    """Remove the folders that a refused study has made, as far as they are empty."""
+    for folder in (study_folder / "work", study_folder, study_folder.parent):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def print_end(report: Report, runs: list[PlannedRun], seconds: float) -> None:
@@ -120,12 +174,22 @@ def print_end(report: Report, runs: list[PlannedRun], seconds: float) -> None:
     failed = [outcome for outcome in report.outcomes.values() if not outcome.ok]
     done = len(report.outcomes) - len(failed)
     text = f"{len(runs)} runs: {done} done in {seconds_in_words(seconds)}"
-    text += f", {len(report.already)} already done" if report.already else ""
-    text += f", {len(failed)} failed" if failed else ""
-    text += f", {len(report.skipped)} skipped" if report.skipped else ""
+    for count, what in (
+        (len(report.already), "already done"),
+        (len(report.elsewhere), "done by another process"),
+        (len(failed), "failed"),
+        (len(report.skipped), "skipped"),
+        (len(report.stopped), "stopped"),
+        (len(report.unstarted), "not started"),
+    ):
+        text += f", {count} {what}" if count else ""
     print(text)
     for outcome in failed:
         where = f"cell {outcome.cell}: " if outcome.cell else ""
         print(f"  failed   {outcome.name}: {where}{outcome.error}\n           see {outcome.report}")
     for name, need in report.skipped.items():
         print(f"  skipped  {name}: {need}")
+    for name in report.stopped:
+        print(f"  stopped  {name}")
+    if report.stopped or report.unstarted:
+        print("The same command goes on from here; trainings from their last checkpoint.")
