@@ -154,6 +154,11 @@ def rows_of(spec: Spec) -> list[Row]:
 
 
 @pytest.fixture
+def stand_in() -> FakeExecution:
+    return FakeExecution()
+
+
+@pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeExecution:
     execution = FakeExecution()
     monkeypatch.setattr("lib.batch.runner.execute_in_process", execution)

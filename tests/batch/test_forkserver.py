@@ -46,7 +46,7 @@ def write_task(folder: Path, notebook: str = "00_data", **changes: object) -> tu
     return spec, task
 
 
-def wait_for(found: Callable[[], bool], seconds: float = 60) -> bool:
+def wait_for(found: Callable[[], bool], seconds: float = 240) -> bool:
     end = time.monotonic() + seconds
     while not found() and time.monotonic() < end:
         time.sleep(0.05)
@@ -95,8 +95,8 @@ def test_what_is_killed_is_noticed_and_leaves_no_kernel(victim: str, tmp_path: P
         assert wait_for(lambda: children(run) != [])
         [kernel] = children(run)
         os.kill(run if victim == "run" else server.process.pid, signal.SIGKILL)
-        assert answer.result(timeout=60) == DIED
-    assert wait_for(lambda: gone(run) and gone(kernel), 10)
+        assert answer.result(timeout=240) == DIED
+    assert wait_for(lambda: gone(run) and gone(kernel), 60)
     server.close()
     with pytest.raises(OSError):
         server.run(task, spec.work / "run.log", environment())
@@ -151,4 +151,4 @@ def test_a_waiting_kernel_can_be_killed_and_ends_when_it_is_not_wanted() -> None
     kernel.kill()  # harmless
     unwanted = ForkedKernel(close=[])
     os.close(unwanted.writing)
-    assert unwanted.wait(timeout=60) == 0
+    assert unwanted.wait(timeout=240) == 0
