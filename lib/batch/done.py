@@ -39,7 +39,7 @@ def place(work: Path, final: Path, drop: tuple[str, ...] = ("checkpoints",)) -> 
     mark is gone only when it is where it belongs.
     """
     for file in work.rglob("*"):
-        if file.is_file() and drop[:1] != file.relative_to(work).parts[:1]:
+        if file.is_file() and file.relative_to(work).parts[0] not in drop:
             to_disk(file)
     write_text(work / COMPLETE, "\n".join(drop))
     finish_place(work, final)
