@@ -19,6 +19,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from lib.ranks import ALONE, Crew, SharedBatchNorm2d
 
 from lib.checkpoint import CompleteCheckpointIO, seconds_between, usable
+from lib.diagnosis import Diagnosis
+from lib.memory import memory_of
 
 CHECKPOINT_SECONDS = seconds_between()
 
@@ -80,7 +82,7 @@ def fit(
         CHECKPOINT_SECONDS, dirpath=checkpoints, filename="last", save_top_k=1,
         enable_version_counter=False, save_on_train_epoch_end=True,
     )  # fmt: skip
-    callbacks: list[Callback] = [keep, ProgressFile(folder / "progress")]
+    callbacks: list[Callback] = [keep, ProgressFile(folder / "progress"), Diagnosis()]
     if show_progress:
         callbacks.append(TQDMProgressBar(refresh_rate=1))
     kind, _, number = device.partition(":")
@@ -101,7 +103,10 @@ def fit(
             enable_model_summary=False,
             log_every_n_steps=1,
         )
-        trainer.fit(module, weights_only=True, ckpt_path=usable(last))
+        recipe: Any = module.recipe
+        contrastive = hasattr(recipe, "temperature")
+        with memory_of(device, recipe.batch_size, contrastive=contrastive):
+            trainer.fit(module, weights_only=True, ckpt_path=usable(last))
 
 
 @contextlib.contextmanager
