@@ -98,7 +98,7 @@ def causes(module: Any) -> str:
     """What of a training's parameters and images is known to break trainings, in sentences."""
     recipe, found = module.recipe, []
     temperature = getattr(recipe, "temperature", None)
-    lr = getattr(recipe, "lr", None) or getattr(module, "lr", 0.0)
+    lr = float(getattr(recipe, "lr", 0.0) or getattr(module, "lr", 0.0))
     if temperature is not None and temperature < LOW_TEMPERATURE:
         found.append(
             f"temperature {temperature:g} is low (0.05 to 0.5 is usual): the gradient grows with "

@@ -35,6 +35,7 @@ def shorten_log(log: Path, spec: Spec) -> None:
 def execute(spec: Spec) -> Outcome:
     """Run the notebook of `spec`, render its report, move its folder into place if it worked."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     from lib.render import render_notebook
@@ -54,10 +55,13 @@ def execute(spec: Spec) -> Outcome:
             parameters=params,
             cwd=str(NOTEBOOKS),
             progress_bar=False,
+            log_output=True,
             kernel_name="python3",
         )
         if not (spec.work / "metrics.json").exists():
             failure = (None, "the notebook ended without writing metrics.json")
+    except DeadKernelError:
+        failure = (None, f"the kernel died: killed, out of memory or a crash; see {LOG}")
     except PapermillExecutionError as error:
         failure = (error.exec_count, f"{error.ename}: {' '.join(str(error.evalue).split())}")
     forget_paths(executed, spec)

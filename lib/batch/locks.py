@@ -56,12 +56,9 @@ class Holder:
 def place() -> str:
     """Where process numbers mean what they mean here: a machine, its start, its namespace."""
     parts = [platform.node()]
-    for read in (
-        lambda: Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
-        lambda: str(Path("/proc/self/ns/pid").readlink()),
-    ):
-        with contextlib.suppress(OSError):
-            parts.append(read())
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        parts += [boot.strip(), str(Path("/proc/self/ns/pid").readlink())]
     return " ".join(parts)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -43,7 +43,8 @@ class Stop:
         self.signal = number
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         text = f"\n{name}: stopping; again to stop at once\n"
-        os.write(sys.stderr.fileno() if sys.stderr else 2, text.encode())
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            os.write(2, text.encode())
 
     def asked(self) -> bool:
         """Whether a signal came."""

@@ -141,8 +141,8 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     if reader.mistakes:
         raise StudyError(reader.mistakes)
     title, question = str(content.get("title") or name), str(content.get("question") or "")
-    found = [e for e in read if e]
-    return Study(str(name), title, question, found, label_of(path), str(keep))
+    planned = [e for e in read if e]
+    return Study(str(name), title, question, planned, label_of(path), str(keep))
 
 
 def kind_of(value: Any) -> str:
