@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,9 +26,9 @@ SLEEPER = "import time; from lib.batch.lifeline import watch_lifeline as w; w();
 
 def wait_for(found: Callable[[], bool], seconds: float = 240) -> bool:
     end = time.monotonic() + seconds
-    while not found() and time.monotonic() < end:
+    while not (seen := found()) and time.monotonic() < end:
         time.sleep(0.02)
-    return found()
+    return seen
 
 
 def gone(process: psutil.Process) -> bool:
@@ -45,7 +46,7 @@ def fork(act: Callable[[], object]) -> psutil.Process:
         return psutil.Process(pid)
     try:
         act()
-        time.sleep(600)
+        time.sleep(120)
     finally:
         os._exit(1)
 
@@ -117,9 +118,15 @@ def test_a_run_without_forks_ends_with_its_starter(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     spec = spec_of_data(tmp_path)
     starter = fork(lambda: launch.execute_in_process(spec))
-    assert wait_for(lambda: len(starter.children(recursive=True)) >= 2)
-    below = starter.children(recursive=True)
-    assert any("lib.batch.lifeline" in " ".join(p.cmdline()) for p in below)  # the kernel's
+    below: list[psutil.Process] = []
+
+    def has_kernel() -> bool:
+        below[:] = starter.children(recursive=True)
+        with suppress(psutil.NoSuchProcess):
+            return any("lib.batch.lifeline" in " ".join(p.cmdline()) for p in below)
+        return False
+
+    assert wait_for(has_kernel)
     starter.kill()
     os.waitpid(starter.pid, 0)
     assert wait_for(lambda: all(gone(process) for process in below), 60)
