@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Run a study: `python run_all.py params/demo.yaml` plans it, runs it, and prints its report."""
+"""Run a study: `python run_all.py params/demo.yaml` plans it, runs it, and prints its report.
+
+`run_all.py clean params/demo.yaml` lists runs that its plan does not have any more.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,47 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def parse_clean(arguments: list[str]) -> argparse.Namespace:
+    """The command line behind the word `clean`."""
+    parser = argparse.ArgumentParser(
+        prog="run_all.py clean",
+        description="List the runs of a study that its plan does not have any more; remove them.",
+    )
+    add = parser.add_argument
+    add("params", type=Path, help="the study's params file")
+    add("--results", type=Path, default=Path("results"), metavar="DIR",
+        help="folder of all results (default: results)")  # fmt: skip
+    add("--set", action="append", default=[], metavar="KEY=VALUE",
+        help="what the study was run with, if anything")  # fmt: skip
+    add("--yes", action="store_true", help="remove them; without it they are only listed")
+    return parser.parse_args(arguments)
+
+
+def clean(arguments: list[str]) -> int:
+    """`run_all.py clean PARAMS.yaml`: exit 0; 2 where the params file is refused."""
+    options = parse_clean(arguments)
+    results = options.results.resolve()
+    try:
+        overrides = dict(parse_override(text) for text in options.set)
+        study = read_study(options.params, overrides)
+        from lib.batch.clean import clean_study
+        from lib.batch.plan import plan_study
+
+        runs = plan_study(study, options.params, results)
+        return clean_study(study, runs, results / study.name, yes=options.yes)
+    except (StudyError, ParameterError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Exit 0: every run done. 1: some failed. 2: refused before anything was started."""
+    """Exit 0: every run done. 1: some failed. 2: refused before anything was started.
+
+    130: stopped by Ctrl-C or a signal before the end.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["clean"]:
+        return clean(arguments[1:])
     options = parse(arguments)
     results = options.results.resolve()
     try:
@@ -65,7 +107,15 @@ def main(arguments: list[str] | None = None) -> int:
             check_slurm(options.slurm, submit=not options.dry_run)
         if options.dry_run:
             folder = results / study.name
-            print_plan(study, selected, folder, forced=forced, jobs=options.jobs)
+            print_plan(
+                study,
+                selected,
+                folder,
+                plan=runs,
+                params=options.params,
+                forced=forced,
+                jobs=options.jobs,
+            )
             return 0
         return run_study(
             study,
@@ -76,10 +126,14 @@ def main(arguments: list[str] | None = None) -> int:
             forced=forced,
             scheduler=options.scheduler,
             slurm=options.slurm,
+            params=options.params,
         )
     except (StudyError, ParameterError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped before anything was started", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

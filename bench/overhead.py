@@ -28,13 +28,14 @@ from unittest import mock
 
 import nbformat
 
-import lib.batch.execute
+import lib.batch.launch
 import lib.batch.runner
 from bench.measuring import OUT, Goal, say_goals, write_rows
-from lib.batch.execute import Outcome, Spec, execute_in_process
 from lib.batch.forkserver import IMPORTS, can_fork
+from lib.batch.launch import execute_in_process
 from lib.batch.plan import plan_study
 from lib.batch.runner import open_executor, run_plan
+from lib.batch.spec import Outcome, Spec
 from lib.batch.study import read_study
 from lib.params import NOTEBOOKS, ROOT
 from lib.render import render_notebook
@@ -189,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder = Path(name)
         notebook, study = write_nothing(folder / "nothing.ipynb"), folder / "results" / "nothing"
         jobs = options.jobs
-        with mock.patch.object(lib.batch.execute, "can_fork", lambda: False):
+        with mock.patch.object(lib.batch.launch, "can_fork", lambda: False):
             fresh = note("a run, a fresh process", run_nothing(notebook, study, options.runs, jobs))
         executed = study / "runs" / "nothing-0" / "notebook.ipynb"
         alone = parts(executed, folder)

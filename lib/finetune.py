@@ -22,6 +22,7 @@ from lib.encoder import Encoder, build_encoder, freeze_stages, seeded, unfreeze
 from lib.evaluate import labels_of
 from lib.files import replacing
 from lib.finetune_module import FinetuneModule, FinetuneRecipe
+from lib.memory import MemoryFullError, halve
 from lib.monitor import ScoreMonitor
 from lib.objective import Objective, plain_objective, probabilities
 from lib.run import Run
@@ -106,16 +107,23 @@ def finetune(
     position = torch.arange(len(rows)) if few else torch.from_numpy(rows)
     best: FinetuneModule | None = None
     tried: dict[float, list[Row]] = {}
+    parts = 1
     # Without validation every further rate would be trained and then not looked at.
     for lr in recipe.lrs if monitor is not None else recipe.lrs[:1]:
-        module = FinetuneModule(
-            prepare(make_encoder(), recipe),
-            make_head(encoder.feature_dim, len(data.classes), recipe.seed),
-            None if recipe.train_augment == "none"
-            else make_augment(recipe.train_augment, data.size, data.channels),
-            store, position, torch.from_numpy(y), recipe, lr, objective, monitor, precision,
-        )  # fmt: skip
-        train_module(module, folder / f"lr-{lr:g}-{mark}", device, show_progress)
+
+        def make_module(parts: int, lr: float = lr) -> FinetuneModule:
+            return FinetuneModule(
+                prepare(make_encoder(), recipe),
+                make_head(encoder.feature_dim, len(data.classes), recipe.seed),
+                None if recipe.train_augment == "none"
+                else make_augment(recipe.train_augment, data.size, data.channels),
+                store, position, torch.from_numpy(y), recipe, lr, objective, monitor, precision,
+                parts,
+            )  # fmt: skip
+
+        where = folder / f"lr-{lr:g}-{mark}"
+        module = train_within_memory(make_module, parts, where, device, show_progress)
+        parts = module.parts
         tried[lr] = module.history
         if best is None or module.auroc > best.auroc:
             best = module
@@ -146,6 +154,33 @@ def make_head(width: int, n_classes: int, seed: int) -> nn.Linear:
     """A linear classifier [D → K]; the same seed gives the same weights."""
     with seeded(seed):
         return nn.Linear(width, n_classes)
+
+
+def train_within_memory(
+    make_module: Callable[[int], FinetuneModule],
+    parts: int,
+    folder: Path,
+    device: str,
+    show_progress: bool,
+) -> FinetuneModule:
+    """Train what `make_module(parts)` makes, in more parts where a batch does not fit into memory.
+
+    Raises MemoryFullError where the smallest parts do not fit either.
+    """
+    while True:
+        module, full = make_module(parts), None
+        try:
+            train_module(module, folder, device, show_progress)
+        except MemoryFullError as error:
+            full = error.with_traceback(None)
+            full.__cause__ = None  # its traceback holds on to the batch that did not fit
+        if full is None:
+            return module
+        batch = min(module.recipe.batch_size, len(module.y))
+        del module
+        parts = halve(parts, batch, full)
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()
 
 
 def train_module(module: FinetuneModule, folder: Path, device: str, show_progress: bool) -> None:

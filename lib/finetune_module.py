@@ -11,12 +11,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lib.augment import Pipeline
 from lib.contrastive import Row, mix
 from lib.embed import forward
 from lib.encoder import Encoder
+from lib.memory import SMALLEST, loss_in_parts
 from lib.monitor import ScoreMonitor
 from lib.objective import Objective
 from lib.params import as_list
@@ -115,7 +117,8 @@ class FinetuneModule(pl.LightningModule):
 
     store: images on the device; position: int64 [n], where in it each labelled image lies; y: their
     labels, int64 [n], or [n, K] of zeros and ones. Batches and augmentation depend on (seed, epoch)
-    alone, so a resumed run goes on as if it had never stopped.
+    alone, so a resumed run goes on as if it had never stopped. parts: in how many a batch is
+    computed one after another, where it does not fit into memory (`lib.memory`).
     """
 
     def __init__(
@@ -131,8 +134,10 @@ class FinetuneModule(pl.LightningModule):
         objective: Objective,
         monitor: ScoreMonitor | None,
         precision: str,
+        parts: int = 1,
     ) -> None:
         super().__init__()
+        self.parts = parts
         self.encoder, self.head, self.augment = encoder, head, augment
         self.store, self.position, self.y = store, position, y
         self.recipe, self.lr, self.objective = recipe, lr, objective
@@ -179,10 +184,24 @@ class FinetuneModule(pl.LightningModule):
         x = self.store.take(self.position[batch])
         if self.augment is not None:
             x = self.augment(x, self.generator)
-        logits = self.head(forward(self.encoder, x, self.number_format).float())
-        loss = self.objective.loss(logits, self.y[batch].to(logits.device))
+        y = self.y[batch].to(x.device)
+        if self.parts == 1:
+            loss = self.loss_of(x, y)
+        else:
+            self.trainer.optimizers[0].zero_grad()
+            loss = loss_in_parts(self.loss_of, x, y, min(self.parts, len(x) // SMALLEST))
         self.totals.append(loss.detach())
         return loss
+
+    def loss_of(self, x: Tensor, y: Tensor) -> Tensor:
+        """The objective's loss of images [B, C, H, W] with labels y."""
+        logits = self.head(forward(self.encoder, x, self.number_format).float())
+        return self.objective.loss(logits, y)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Lightning calls this between a step's forward and backward: gradients of parts stay."""
+        if self.parts == 1:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
     def on_train_epoch_end(self) -> None:
         """Note the epoch, and keep the weights by the rule of `is_worth_keeping`."""

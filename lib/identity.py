@@ -120,7 +120,18 @@ def is_presentation(name: str) -> bool:
 
 @cache
 def code_fingerprint(notebook: str, folder: Path = NOTEBOOKS) -> str:
-    """A hash of a notebook's code and of every module of `lib` that it reaches by import.
+    """A hash of a notebook's code and of every module of `lib` that it reaches by import."""
+    return digest(code_parts(notebook, folder))
+
+
+@cache
+def module_fingerprints(notebook: str, folder: Path = NOTEBOOKS) -> dict[str, str]:
+    """A hash of each part of `code_parts`, by its name: which one made two runs differ."""
+    return {name: digest(text) for name, text in sorted(code_parts(notebook, folder).items())}
+
+
+def code_parts(notebook: str, folder: Path = NOTEBOOKS) -> dict[str, str]:
+    """A notebook's code and that of every module of `lib` that it reaches by import, by name.
 
     Comments, docstrings, formatting and the parameters cell do not count (the values used are
     hashed by themselves), nor do the modules in `PRESENTATION`.
@@ -147,7 +158,7 @@ def code_fingerprint(notebook: str, folder: Path = NOTEBOOKS) -> str:
         queue += [name.rsplit(".", 1)[0]]
         if not is_presentation(name):
             parts[name] = without_docstrings(tree)
-    return digest(parts)
+    return parts
 
 
 def digest(content: Any) -> str:

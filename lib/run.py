@@ -25,6 +25,7 @@ from lib.identity import (
     code_fingerprint,
     combined_mark,
     commit,
+    module_fingerprints,
     run_name,
     short_name,
 )
@@ -148,6 +149,8 @@ class Run:
             "layout": self.layout,
             "speeds": self.speeds,
             "versions": versions(),
+            # Which part of the code made a later run differ from this one (`lib.batch.why`).
+            "code": module_fingerprints(self.notebook),
             **extra,
             "rows": [dict(row) for row in rows],
         }

@@ -17,10 +17,12 @@ from pytorch_lightning.plugins.environments import LightningEnvironment  # type:
 from pytorch_lightning.strategies import DDPStrategy
 
 from lib.bars import Bar
+from lib.checkpoint import CompleteCheckpointIO, seconds_between, usable
+from lib.diagnosis import Diagnosis
+from lib.memory import memory_of
 from lib.ranks import ALONE, Crew, SharedBatchNorm2d
 
-# An encoder with its optimizer takes half a second to write, an epoch often no longer.
-CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SECONDS = seconds_between()
 
 
 class ProgressFile(Callback):
@@ -108,7 +110,7 @@ def fit(
         CHECKPOINT_SECONDS, dirpath=checkpoints, filename="last", save_top_k=1,
         enable_version_counter=False, save_on_train_epoch_end=True,
     )  # fmt: skip
-    callbacks: list[Callback] = [keep, ProgressFile(folder / "progress")]
+    callbacks: list[Callback] = [keep, ProgressFile(folder / "progress"), Diagnosis()]
     callbacks.append(EpochBar(what, show_progress))
     kind, _, number = device.partition(":")
     last = checkpoints / "last.ckpt"
@@ -123,12 +125,15 @@ def fit(
                 TensorBoardLogger(folder, name="logs", version="tensorboard"),
             ],
             callbacks=callbacks,
+            plugins=[CompleteCheckpointIO()],
             enable_progress_bar=False,
             enable_model_summary=False,
             log_every_n_steps=1,
         )
-        resume: dict[str, Any] = {"ckpt_path": str(last)} if last.exists() else {}
-        trainer.fit(module, weights_only=True, **resume)
+        recipe: Any = module.recipe
+        contrastive = hasattr(recipe, "temperature")
+        with memory_of(device, recipe.batch_size, contrastive=contrastive):
+            trainer.fit(module, weights_only=True, ckpt_path=usable(last))
 
 
 @contextlib.contextmanager

@@ -1,143 +1,41 @@
-"""Executing one planned run: papermill, the rendered report, and the move into place.
-
-Each run has a process of its own, a fork of `lib.batch.forkserver` or `python -m lib.batch.execute
-SPEC.json`, so that a crash, a leak or a thread setting stays with its run, whether it was started
-here or by a worker of a cluster.
-"""
+"""Executing one planned run: papermill, the rendered report, and the move into place."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-import shutil
-import subprocess
+import signal
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
-from typing import Any
 
-from lib.batch.forkserver import DIED, ForkServer, can_fork
+from lib.batch.disk import CANNOT_WRITE, DISK
+from lib.batch.done import place
+from lib.batch.lifeline import kernel_launcher, lock_folder, watch_lifeline
+from lib.batch.spec import LOG, Outcome, Spec
+from lib.files import write_json, write_text
 from lib.identity import DATASETS, commit, short_name
 from lib.params import NOTEBOOKS, ROOT
-from lib.run import PLANNED, PLANNED_DATA
+
+__all__ = ["Outcome", "Spec", "execute", "execute_task", "forget_paths", "shorten_log"]
+
+LOG_BYTES = 500_000  # of a log; of a longer one the newer part is kept
 
 
-@dataclass(frozen=True)
-class Spec:
-    """One run to execute.
-
-    slots: runs at a time on its machine, which share the cores. banner: shown over its report.
-    data: what identifies its data.
-    """
-
-    name: str
-    notebook: str
-    params: dict[str, Any]
-    study_folder: str
-    slots: int
-    banner: str = ""
-    data: str = ""
-
-    @property
-    def work(self) -> Path:
-        """Where the run is made."""
-        return Path(self.study_folder) / "work" / self.name
-
-    @property
-    def final(self) -> Path:
-        """Where it is moved when it is complete."""
-        return Path(self.study_folder) / "runs" / self.name
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended. cell: number of the failed cell; error: its one-line reason."""
-
-    name: str
-    ok: bool
-    seconds: float
-    report: str
-    cell: int | None = None
-    error: str = ""
-
-
-def choose_threads(slots: int) -> int:
-    """CPU threads for each of `slots` runs at a time: OMP_NUM_THREADS if set, or a fair share.
-
-    More threads than cores is worse than slow: on the CPU, convolutions wait for one another in
-    busy loops. Another number of threads also sums in another order, which bf16 makes visible.
-    """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() else max(1, (os.cpu_count() or 1) // slots)
-
-
-_servers: dict[tuple[str, str], ForkServer] = {}
-_servers_lock = Lock()
-
-
-def run_process(task: Path, log: Path, environment: Mapping[str, str]) -> int:
-    """Execute a spec file in a process of its own and return its exit status; `log` is its log."""
-    if not can_fork():
-        command = [sys.executable, "-m", "lib.batch.execute", str(task)]
-        with log.open("w", encoding="utf-8") as stream:
-            done = subprocess.run(
-                command, stdout=stream, stderr=stream, env=dict(environment), check=False
-            )
-        return done.returncode
-    key = (environment["OMP_NUM_THREADS"], environment["PYTHONPATH"])
-    with _servers_lock:
-        if key not in _servers or not _servers[key].alive:
-            _servers[key] = ForkServer(environment)
-        server = _servers[key]
-    try:
-        return server.run(task, log, environment)
-    except OSError:
-        return DIED
-
-
-def execute_in_process(spec: Spec) -> Outcome:
-    """Execute a spec in a process of its own; a failed run is an outcome, not an exception.
-
-    The work folder is kept when a run fails or is killed: a pretraining resumes from the
-    checkpoint in it.
-    """
-    spec.work.mkdir(parents=True, exist_ok=True)
-    task, answer, log = (spec.work / n for n in ("spec.json", "outcome.json", "process.log"))
-    final_answer = spec.final / answer.name
-    for stale in (answer, final_answer):
-        stale.unlink(missing_ok=True)
-    task.write_text(json.dumps(asdict(spec)), encoding="utf-8")
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(choose_threads(spec.slots)),
-        PLANNED: spec.name,
-        PLANNED_DATA: spec.data,
-    }
-    # The kernel starts in the notebooks' folder: it finds `lib` from there without installation.
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
-    began = time.time()
-    status = run_process(task, log, environment)
-    if final_answer.exists() and not answer.exists():
-        answer = final_answer
-    if answer.exists():
-        outcome = Outcome(**json.loads(answer.read_text(encoding="utf-8")))
-        if outcome.ok:
-            answer.unlink()
-        return outcome
-    text = log.read_text(encoding="utf-8") if log.exists() else ""
-    last = [line for line in text.splitlines() if line.strip()]
-    reason = f"the process ended with status {status}: {last[-1] if last else 'no output'}"
-    return Outcome(spec.name, False, time.time() - began, str(log), None, reason)
+def shorten_log(log: Path, spec: Spec) -> None:
+    """Keep the newer part of a long log, and take this machine's folders out of it."""
+    if log.exists():
+        text = log.read_bytes()[-LOG_BYTES:].decode("utf-8", errors="replace")
+        write_text(log, without_folders(text, spec))
 
 
 def execute(spec: Spec) -> Outcome:
     """Run the notebook of `spec`, render its report, move its folder into place if it worked."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     from lib.render import render_notebook
@@ -146,6 +44,10 @@ def execute(spec: Spec) -> Outcome:
     executed = spec.work / "notebook.ipynb"
     params = {**spec.params, "out": str(spec.work)}
     failure: tuple[int | None, str] | None = None
+    format_ = "%(asctime)s %(message)s"
+    logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format=format_)
+    logging.getLogger("papermill").setLevel(logging.INFO)  # when each cell begins and ends
+    print(f"{spec.name} in process {os.getpid()} with code {commit()}", flush=True)
     try:
         papermill.execute_notebook(
             str(NOTEBOOKS / f"{spec.notebook}.ipynb"),
@@ -153,20 +55,24 @@ def execute(spec: Spec) -> Outcome:
             parameters=params,
             cwd=str(NOTEBOOKS),
             progress_bar=False,
+            log_output=True,
             kernel_name="python3",
         )
         if not (spec.work / "metrics.json").exists():
             failure = (None, "the notebook ended without writing metrics.json")
+    except DeadKernelError:
+        failure = (None, f"the kernel died: killed, out of memory or a crash; see {LOG}")
     except PapermillExecutionError as error:
         failure = (error.exec_count, f"{error.ename}: {' '.join(str(error.evalue).split())}")
     forget_paths(executed, spec)
     footer = {"run": spec.name, "code": commit(), "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+    footer["log"] = f"{LOG} beside this page"
     report = spec.work / "report.html"
     render_notebook(executed, report, banner=spec.banner or None, footer=footer)
     seconds = time.time() - began
     if failure:
         return Outcome(spec.name, False, seconds, str(report), *failure)
-    place(spec)
+    place(spec.work, spec.final, spec.drop)
     return Outcome(spec.name, True, seconds, str(spec.final / "report.html"))
 
 
@@ -178,6 +84,11 @@ def forget_paths(executed: Path, spec: Spec) -> None:
         cell["metadata"].pop("papermill", None)
         cell["metadata"].pop("execution", None)
     text = json.dumps(notebook, indent=1, ensure_ascii=False)
+    write_text(executed, without_folders(text, spec) + "\n")
+
+
+def without_folders(text: str, spec: Spec) -> str:
+    """Text with this machine's folders replaced by what they are to the study."""
     results = Path(spec.study_folder).parent
     known = {str(spec.work): f"runs/{spec.name}", str(results): "results", str(ROOT): "."}
     for key in DATASETS:
@@ -193,34 +104,35 @@ def forget_paths(executed: Path, spec: Spec) -> None:
     for folder, short in known.items():
         if folder != "/":  # the home of a user without one
             text = text.replace(folder, short)
-    executed.write_text(text + "\n", encoding="utf-8")
-
-
-def place(spec: Spec) -> None:
-    """Move a complete work folder to its final name; an earlier run of that name gives way."""
-    for scrap in ("spec.json", "process.log", "progress"):
-        (spec.work / scrap).unlink(missing_ok=True)
-    # Three times the size of the encoder that is kept, and of no use once the run is complete.
-    shutil.rmtree(spec.work / "checkpoints", ignore_errors=True)
-    spec.final.parent.mkdir(parents=True, exist_ok=True)
-    old = spec.final.with_name(f".{spec.final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if spec.final.exists():
-        spec.final.replace(old)
-    spec.work.replace(spec.final)
-    shutil.rmtree(old, ignore_errors=True)
+    return text
 
 
 def execute_task(task: Path) -> int:
     """Execute a spec file, leave the outcome beside it, and return the exit status."""
-    from lib.files import write_json
-
-    spec = Spec(**json.loads(task.read_text(encoding="utf-8")))
-    outcome = execute(spec)
-    folder = spec.final if outcome.ok else spec.work
-    write_json(folder / "outcome.json", asdict(outcome))
+    spec = Spec.read(task)
+    try:
+        outcome = execute(spec)
+        folder = spec.final if outcome.ok else spec.work
+        write_json(folder / "outcome.json", asdict(outcome))
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        print(DISK[error.errno], flush=True)
+        return CANNOT_WRITE
     return 0 if outcome.ok else 1
 
 
+def main(task: Path) -> int:
+    """What `python -m lib.batch.execute` does: `execute_task` in a process started anew."""
+    from jupyter_client.provisioning import local_provisioner
+
+    watch_lifeline()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this hears it too
+    folder = lock_folder(task.parent)
+    launch = kernel_launcher([] if folder is None else [folder])
+    setattr(local_provisioner, "launch_kernel", launch)  # noqa: B010
+    return execute_task(task)
+
+
 if __name__ == "__main__":
-    sys.exit(execute_task(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1])))

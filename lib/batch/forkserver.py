@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -68,17 +68,30 @@ class ForkServer:
         """Whether it still runs."""
         return self.process.poll() is None
 
-    def run(self, task: Path, log: Path, environment: Mapping[str, str]) -> int:
+    def run(
+        self,
+        task: Path,
+        log: Path,
+        environment: Mapping[str, str],
+        started: Callable[[Callable[[], None]], object] = lambda end: None,
+    ) -> int:
         """Execute a spec file (`lib.batch.execute`) in a fork and wait for its exit status.
 
-        log: gets what the run prints. Returns DIED where the run ended without a status. Raises
-        OSError where the server is gone.
+        log: what the run prints is added to it. started: is given what ends the run before its
+        time. Returns DIED where the run ended without a status. Raises OSError where the server is
+        gone.
         """
         ours, theirs = socket.socketpair()
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                ours.shutdown(socket.SHUT_RDWR)
+
         with ours:
             request = {"task": str(task), "log": str(log), "environment": dict(environment)}
             with theirs, self.lock:
                 socket.send_fds(self.control, [json.dumps(request).encode()], [theirs.fileno()])
+            started(hang_up)
             answer = ours.recv(16)
         return int(answer) if answer else DIED
 
@@ -98,13 +111,14 @@ class ForkedKernel:
         ready, say_ready = os.pipe()
         self.args: list[str] = []
         self.returncode: int | None = None
+        parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
             for descriptor in (self.writing, ready, *close):
                 os.close(descriptor)
             # A group of its own, before anyone may send signals to its group.
             os.setsid()
-            die_with_parent()
+            die_with_parent(parent)
             os.write(say_ready, b"1")
             be_a_kernel(reading)
         for descriptor in (reading, say_ready):
@@ -154,9 +168,11 @@ class ForkedKernel:
         self.send_signal(signal.SIGKILL)
 
 
-def die_with_parent() -> None:
-    """Have the kernel of this system kill this process when its parent ends."""
+def die_with_parent(parent: int) -> None:
+    """Have the kernel of this system kill this process when its parent, a process id, ends."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it ended before it could be asked for
+        os._exit(1)
 
 
 def be_a_kernel(reading: int) -> NoReturn:
@@ -187,21 +203,22 @@ def be_a_kernel(reading: int) -> NoReturn:
         os._exit(status)
 
 
-def serve(control: socket.socket) -> None:
+def serve(control: socket.socket) -> NoReturn:
     """Import, then fork for each request until the other side is closed."""
     # Whoever asked decides on Ctrl-C; ended children need no one to wait for them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for name in IMPORTS:
         importlib.import_module(name)
+    server = os.getpid()
     while True:
         message, descriptors, *_ = socket.recv_fds(control, MESSAGE, 1)
         if not message:
-            return
+            os._exit(0)  # at once: the runs end with it, and whoever asked for them is gone
         connection = socket.socket(fileno=descriptors[0])
         if os.fork() == 0:
             control.close()
-            die_with_parent()
+            die_with_parent(server)
             be_a_run(json.loads(message), connection)
         connection.close()
 
@@ -211,18 +228,22 @@ def be_a_run(request: dict[str, Any], connection: socket.socket) -> NoReturn:
     from jupyter_client.provisioning import local_provisioner
 
     from lib.batch.execute import execute_task
+    from lib.batch.lifeline import end_with, lock_folder
 
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Ctrl-C stays ignored: whoever asked for the run hears it too, and ends the run.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(request["environment"])
-        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
+        # Kept until this process and its kernel, which inherits it, have ended.
+        lock_folder(Path(request["task"]).parent)
         kernel = ForkedKernel(close=[connection.fileno()])
+        end_with(connection.fileno())
         setattr(local_provisioner, "launch_kernel", kernel.launch)  # noqa: B010
         status = execute_task(Path(request["task"]))
     except BaseException:

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from lib.batch.execute import Outcome
 from lib.batch.plan import PlannedRun
+from lib.batch.spec import Outcome
 
 # Seconds of a run before and after its notebook computes: its fork, its kernel, the report. With
 # two other runs on two cores 3 s; where runs cannot be forks (`lib.batch.forkserver`), 9 to 12 s.
@@ -124,15 +124,23 @@ class Progress:
         """Say how a run ended and what is left."""
         self.running.pop(run.name, None)
         self.left.pop(run.name, None)
-        if outcome.ok:
+        if outcome.ok and not outcome.elsewhere:
             self.speed.learn(run.notebook, run.work, outcome.seconds)
         mark = "done" if outcome.ok else "FAILED"
+        if outcome.elsewhere:
+            self.line(f"[{self.total - len(self.left)}/{self.total}] done elsewhere {run.name}")
+            return
         count = f"[{self.total - len(self.left)}/{self.total}]"
         took = seconds_in_words(outcome.seconds)
         self.line(f"{count} {mark} {run.name} in {took}{self.remaining()}")
         if not outcome.ok:
             where = f"cell {outcome.cell}: " if outcome.cell else ""
             self.line(f"      {where}{outcome.error}\n      see {outcome.report}")
+
+    def busy(self, run: PlannedRun, who: str) -> None:
+        """Say that a run is left to another process."""
+        self.running.pop(run.name, None)
+        self.line(f"      {run.name}: {who} is at it; waiting for that")
 
     def skipped(self, run: PlannedRun, need: str) -> None:
         """Say that a run cannot be done."""

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from lib.batch.clean import say_superseded
+from lib.batch.disk import cannot_write, say_trouble
+from lib.batch.done import discard, interrupted, is_done, recover
 from lib.batch.estimate import Estimates
-from lib.batch.execute import choose_threads
 from lib.batch.index import write_index
+from lib.batch.launch import choose_threads
+from lib.batch.locks import guard, hold
 from lib.batch.owner import record_owner
-from lib.batch.plan import PlannedRun
+from lib.batch.plan import ENCODER_NOTEBOOKS, PlannedRun
 from lib.batch.progress import seconds_in_words
-from lib.batch.runner import Report, is_done, open_executor, run_plan
-from lib.batch.study import Study
+from lib.batch.runner import Report, open_executor, run_plan
+from lib.batch.sizes import KEEP, say_bytes, study_bytes
+from lib.batch.stop import Stop
+from lib.batch.study import Study, StudyError
 from lib.batch.summary import write_summary
+from lib.batch.why import Reasons
+
+STOPPED = 130  # the exit status of a study that was told to stop
 
 
 def print_plan(
@@ -22,15 +32,20 @@ def print_plan(
     runs: list[PlannedRun],
     study_folder: Path,
     *,
+    plan: list[PlannedRun],
+    params: Path,
     forced: Collection[str] = (),
     jobs: int = 1,
 ) -> None:
-    """Say what would run: each run, what it needs, what is already done, what the rest will take.
+    """Say what would run: each run and why, what it needs, what is done, what the rest will take.
 
-    The times are estimates, from a few training steps timed here.
+    plan: all runs of the study, of which `runs` are to be looked at. params: its file. The times
+    are estimates, from a few training steps timed here.
     """
     runs = each_once(runs)
-    todo = [run for run in runs if run.name in forced or not is_done(study_folder, run.name)]
+    undone = to_do(runs, study_folder, forced)
+    todo = [run for run in runs if run.name in undone]
+    reasons = Reasons(plan, study_folder, forced)
     print(f"{study.name}: {study.title}")
     # Timed as the runs will compute: side by side they share the cores.
     alone = Estimates(runs if todo else [], choose_threads(1), study_folder)
@@ -39,10 +54,11 @@ def print_plan(
         shared = Estimates(runs if todo else [], choose_threads(jobs), study_folder)
     for run in runs:
         state = "to do" if run in todo else "done "
+        why = f"  ({reasons.why(run)})" if run in todo else ""
         need = f"  needs {say_needs(run)}" if run.needs else ""
         seconds = shared.seconds.get(run.name) if run in todo else None
         about = f"  about {seconds_in_words(seconds)}" if seconds is not None else ""
-        print(f"  {state}  {run.name}{need}{about}")
+        print(f"  {state}  {run.name}{why}{need}{about}")
     for line in shared.missing:
         print(f"no estimate for {line}")
     if shared.timed and todo:
@@ -60,6 +76,8 @@ def print_plan(
         totals.append(f"about {seconds_in_words(one)} one at a time")
     if todo and several is not None and jobs > 1:
         totals.append(f"about {seconds_in_words(several)} with --jobs {jobs}")
+    for line in say_superseded(study_folder, plan, params):
+        print(line)
     count = f"{len(runs)} runs, {len(runs) - len(todo)} done, {len(todo)} to do"
     print(", ".join([count, *totals]))
 
@@ -84,35 +102,130 @@ def run_study(
     forced: Collection[str],
     scheduler: str | None,
     slurm: Path | None,
+    params: Path,
 ) -> int:
     """Run what is selected, write summary.csv and index.html, print where the report is.
 
     runs: the whole plan, which summary and index cover as far as it is done. forced: names of runs
-    to do again although they are done.
-    Returns the exit status: 0 when every selected run is done, 1 when some failed.
+    to do again although they are done. params: the study's file.
+    Returns the exit status: 0 when every selected run is done, 1 when some failed or nothing more
+    could be written, 130 when it was stopped by Ctrl-C or a signal. Raises StudyError where the
+    results cannot be written from the start.
     """
     began = time.time()
+    trouble = cannot_write(study_folder)
+    if trouble:
+        discard_empty(study_folder)
+        raise StudyError([f"--results {trouble}"])
     selected, names = each_once(selected), [run.name for run in runs]
-    with open_executor(jobs, scheduler, slurm) as (executor, slots):
-        record_owner(study_folder, study.file)
-        # A report may be the only run left to do, and the summary be of an older plan.
-        write_summary(study_folder, names)
-        report = run_plan(
-            selected,
-            study.name,
-            study_folder,
-            executor,
-            slots=slots,
-            forced=forced,
-            # A study that is broken off still leaves the numbers it had.
-            after_each=lambda: write_summary(study_folder, names),
-        )
-    failed = {name: o for name, o in report.outcomes.items() if not o.ok}
-    write_summary(study_folder, names)
-    index = write_index(study, runs, study_folder, failed, report.skipped)
+    at_once, at_end = KEEP[study.keep]
+    # An encoder that was not kept is made again for a run that needs it.
+    forced = {*forced, *without_encoder(selected, study_folder, forced)}
+
+    def summarise() -> None:
+        # Whoever comes second has also read the runs of whoever came first.
+        with guard(study_folder, "summary"):
+            write_summary(study_folder, names)
+
+    def carry_out() -> Report:
+        with open_executor(jobs, scheduler, slurm) as (executor, slots):
+            record_owner(study_folder, study.file)
+            tidy(study_folder)
+            # A report may be the only run left to do, and the summary be of an older plan.
+            summarise()
+            return run_plan(
+                selected,
+                study.name,
+                study_folder,
+                executor,
+                slots=slots,
+                forced=forced,
+                drop=at_once,
+                # A study that is broken off still leaves the numbers it had.
+                after_each=summarise,
+                stop=stop.asked,
+            )
+
+    with Stop() as stop:
+        try:
+            report = carry_out()
+        except StudyError:
+            discard_empty(study_folder)
+            raise
+        failed = {name: o for name, o in report.outcomes.items() if not o.ok}
+        index = None
+        try:
+            summarise()
+            with guard(study_folder, "summary"):
+                index = write_index(study, runs, study_folder, failed, report.skipped)
+        except OSError as error:
+            report.trouble = report.trouble or say_trouble(error, study_folder)
     print_end(report, selected, time.time() - began)
-    print(f"report: {index}")
+    if report.ok and len(selected) == len(each_once(runs)):
+        drop_unneeded(study_folder, names, at_end)
+    print(f"on the disk: {say_bytes(study_bytes(study_folder, names))}")
+    for line in say_superseded(study_folder, runs, params):
+        print(line)
+    if report.trouble:
+        print(report.trouble)
+    if index is not None:
+        print(f"report: {index}")
+    if stop.asked():
+        return STOPPED
     return 0 if report.ok else 1
+
+
+def to_do(
+    runs: Sequence[PlannedRun], study_folder: Path, forced: Collection[str]
+) -> frozenset[str]:
+    """Names of the runs that will run: forced, not done, or done but without what is needed."""
+    named = {r.name for r in runs if r.name in forced or not is_done(study_folder, r.name)}
+    return frozenset(named | without_encoder(runs, study_folder, forced))
+
+
+def without_encoder(
+    runs: Sequence[PlannedRun], study_folder: Path, forced: Collection[str]
+) -> set[str]:
+    """Names of finished runs whose encoder was not kept and that a run to be done starts from."""
+    by_name = {run.name: run for run in runs}
+    queue = [r for r in runs if r.name in forced or not is_done(study_folder, r.name)]
+    found: set[str] = set()
+    while queue:
+        for need in queue.pop().needs:
+            run = by_name.get(need)
+            if run is None or need in found or run.notebook not in ENCODER_NOTEBOOKS:
+                continue
+            folder = study_folder / "runs" / need
+            kept = (folder / "encoder.safetensors").exists()
+            if folder.is_dir() and not kept and is_done(study_folder, need):
+                found.add(need)
+                queue.append(run)
+    return found
+
+
+def drop_unneeded(study_folder: Path, names: Sequence[str], drop: Sequence[str]) -> None:
+    """Remove from finished runs what `keep` does not keep, but for runs that someone is at."""
+    for name in dict.fromkeys(names):
+        found = [study_folder / "runs" / name / file for file in drop]
+        if any(path.exists() for path in found):
+            with hold(study_folder, name) as other:
+                for path in found if other is None else ():
+                    discard(path)
+
+
+def tidy(study_folder: Path) -> None:
+    """Bring in order what killed processes left of runs, but for those that others are at."""
+    for name in interrupted(study_folder):
+        with hold(study_folder, name) as other:
+            if other is None:
+                recover(study_folder / "work" / name, study_folder / "runs" / name)
+
+
+def discard_empty(study_folder: Path) -> None:
+    """Remove the folders that a refused study has made, as far as they are empty."""
+    for folder in (study_folder / "work", study_folder, study_folder.parent):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def print_end(report: Report, runs: list[PlannedRun], seconds: float) -> None:
@@ -120,12 +233,22 @@ def print_end(report: Report, runs: list[PlannedRun], seconds: float) -> None:
     failed = [outcome for outcome in report.outcomes.values() if not outcome.ok]
     done = len(report.outcomes) - len(failed)
     text = f"{len(runs)} runs: {done} done in {seconds_in_words(seconds)}"
-    text += f", {len(report.already)} already done" if report.already else ""
-    text += f", {len(failed)} failed" if failed else ""
-    text += f", {len(report.skipped)} skipped" if report.skipped else ""
+    for count, what in (
+        (len(report.already), "already done"),
+        (len(report.elsewhere), "done by another process"),
+        (len(failed), "failed"),
+        (len(report.skipped), "skipped"),
+        (len(report.stopped), "stopped"),
+        (len(report.unstarted), "not started"),
+    ):
+        text += f", {count} {what}" if count else ""
     print(text)
     for outcome in failed:
         where = f"cell {outcome.cell}: " if outcome.cell else ""
         print(f"  failed   {outcome.name}: {where}{outcome.error}\n           see {outcome.report}")
     for name, need in report.skipped.items():
         print(f"  skipped  {name}: {need}")
+    for name in report.stopped:
+        print(f"  stopped  {name}")
+    if report.stopped or report.unstarted:
+        print("The same command goes on from here; trainings from their last checkpoint.")

@@ -10,10 +10,11 @@ from typing import Any
 
 from lib.batch.bounded_yaml import MOST_BYTES, YamlError, parse_yaml
 from lib.batch.owner import label_of
+from lib.batch.sizes import KEEP
 from lib.checks import ParameterError, folder_name, has_control, one_line, shorten
 from lib.params import PARAMETERS, check_value, notebook_defaults, unknown
 
-STUDY_KEYS = ("study", "title", "question", "defaults", "experiments")
+STUDY_KEYS = ("study", "title", "question", "keep", "defaults", "experiments")
 EXPERIMENT_KEYS = ("notebook", "set", "matrix", "cases", "where")
 # Parameters that the runner gives itself: where things go is not for a params file to say.
 RUNNER_SETS = ("results", "study", "out")
@@ -59,6 +60,7 @@ class Experiment:
 class Study:
     """A params file as read: what it asks, and its experiments in order.
 
+    keep: what stays of a finished run (`lib.batch.sizes.KEEP`).
     file: the params file's name and its folder's, as `lib.batch.owner` keeps it beside the results.
     """
 
@@ -67,6 +69,7 @@ class Study:
     question: str
     experiments: list[Experiment] = field(default_factory=list)
     file: str = ""
+    keep: str = "encoders"
 
 
 def read_yaml(path: Path) -> Any:
@@ -114,6 +117,10 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
         folder_name(name)
     except ParameterError as error:
         mistakes.append(f"{path}: study: {error}; found {shorten(repr(name))}")
+    keep = content.get("keep", "encoders")
+    if not isinstance(keep, str) or keep not in KEEP:
+        found = shorten(repr(keep))
+        mistakes.append(f"{path}: keep: expected one of {', '.join(KEEP)}, found {found}")
     for key in ("title", "question"):
         if isinstance(content.get(key), list | dict):
             mistakes.append(f"{path}: {key}: expected text, found {kind_of(content[key])}")
@@ -134,7 +141,8 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     if reader.mistakes:
         raise StudyError(reader.mistakes)
     title, question = str(content.get("title") or name), str(content.get("question") or "")
-    return Study(str(name), title, question, [e for e in read if e], label_of(path))
+    planned = [e for e in read if e]
+    return Study(str(name), title, question, planned, label_of(path), str(keep))
 
 
 def kind_of(value: Any) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.batch.execute import Outcome, Spec
+from lib.batch.plan import ENCODER_NOTEBOOKS
+from lib.batch.spec import Outcome, Spec
 from lib.identity import short_name
 from lib.run import COLUMNS
 
@@ -130,6 +131,8 @@ class FakeExecution:
             return Outcome(spec.name, False, 1.0, str(report), 7, "ValueError: no such luck")
         spec.final.mkdir(parents=True, exist_ok=True)
         (spec.final / "report.html").write_text("<p>report</p>", encoding="utf-8")
+        if spec.notebook in ENCODER_NOTEBOOKS:
+            (spec.final / "encoder.safetensors").write_bytes(bytes(1000))
         content = {"run": spec.name, "seconds": 2.0, "headline": "fine", "rows": rows_of(spec)}
         (spec.final / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
         return Outcome(spec.name, True, 1.0, str(spec.final / "report.html"))
@@ -151,6 +154,11 @@ def rows_of(spec: Spec) -> list[Row]:
             make_row(**here, method="pixels", augment="", encoder="", protocol="knn", value=0.6),
         ]
     return rows
+
+
+@pytest.fixture
+def stand_in() -> FakeExecution:
+    return FakeExecution()
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.batch import execute
-from lib.batch.execute import Spec, execute_in_process
+from lib.batch import launch
 from lib.batch.forkserver import DIED, ForkedKernel, ForkServer, can_fork
+from lib.batch.launch import execute_in_process
+from lib.batch.spec import Spec
 from lib.params import NOTEBOOKS, ROOT, notebook_defaults
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="runs are forks on Linux without a GPU")
@@ -45,7 +46,7 @@ def write_task(folder: Path, notebook: str = "00_data", **changes: object) -> tu
     return spec, task
 
 
-def wait_for(found: Callable[[], bool], seconds: float = 60) -> bool:
+def wait_for(found: Callable[[], bool], seconds: float = 240) -> bool:
     end = time.monotonic() + seconds
     while not found() and time.monotonic() < end:
         time.sleep(0.05)
@@ -67,7 +68,7 @@ def gone(pid: int) -> bool:
 
 def test_a_run_in_a_fork_leaves_what_any_run_leaves(server: ForkServer, tmp_path: Path) -> None:
     spec, task = write_task(tmp_path)
-    assert server.run(task, spec.work / "process.log", environment()) == 0
+    assert server.run(task, spec.work / "run.log", environment()) == 0
     outcome = json.loads((spec.final / "outcome.json").read_text(encoding="utf-8"))
     assert outcome["ok"]
     notebook = json.loads((spec.final / "notebook.ipynb").read_text(encoding="utf-8"))
@@ -78,7 +79,7 @@ def test_a_run_in_a_fork_leaves_what_any_run_leaves(server: ForkServer, tmp_path
 
 def test_an_error_is_in_the_log(server: ForkServer, tmp_path: Path) -> None:
     spec, task = write_task(tmp_path, notebook="99_missing")
-    log = spec.work / "process.log"
+    log = spec.work / "run.log"
     assert server.run(task, log, environment()) == 1
     assert "99_missing.ipynb" in log.read_text(encoding="utf-8").splitlines()[-1]
 
@@ -88,17 +89,17 @@ def test_what_is_killed_is_noticed_and_leaves_no_kernel(victim: str, tmp_path: P
     server = ForkServer(environment())
     spec, task = write_task(tmp_path)
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(server.run, task, spec.work / "process.log", environment())
+        answer = pool.submit(server.run, task, spec.work / "run.log", environment())
         assert wait_for(lambda: children(server.process.pid) != [])
         [run] = children(server.process.pid)
         assert wait_for(lambda: children(run) != [])
         [kernel] = children(run)
         os.kill(run if victim == "run" else server.process.pid, signal.SIGKILL)
-        assert answer.result(timeout=60) == DIED
-    assert wait_for(lambda: gone(run) and gone(kernel), 10)
+        assert answer.result(timeout=240) == DIED
+    assert wait_for(lambda: gone(run) and gone(kernel), 60)
     server.close()
     with pytest.raises(OSError):
-        server.run(task, spec.work / "process.log", environment())
+        server.run(task, spec.work / "run.log", environment())
 
 
 def test_the_server_ends_with_its_client(tmp_path: Path) -> None:
@@ -128,8 +129,8 @@ def test_a_dead_server_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         def run(self, *_: object) -> int:
             raise BrokenPipeError
 
-    monkeypatch.setattr(execute, "ForkServer", Server)
-    monkeypatch.setattr(execute, "_servers", {})
+    monkeypatch.setattr(launch, "ForkServer", Server)
+    monkeypatch.setattr(launch, "_servers", {})
     spec, _ = write_task(tmp_path)
     assert execute_in_process(spec).error == "the process ended with status -1: no output"
     assert not execute_in_process(spec).ok
@@ -150,4 +151,4 @@ def test_a_waiting_kernel_can_be_killed_and_ends_when_it_is_not_wanted() -> None
     kernel.kill()  # harmless
     unwanted = ForkedKernel(close=[])
     os.close(unwanted.writing)
-    assert unwanted.wait(timeout=60) == 0
+    assert unwanted.wait(timeout=240) == 0

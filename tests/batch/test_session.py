@@ -145,7 +145,7 @@ def test_a_dry_run_for_several_jobs_times_what_they_will_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("lib.batch.execute.os.cpu_count", lambda: 4)
+    monkeypatch.setattr("lib.batch.launch.os.cpu_count", lambda: 4)
     assert run_all(chain, "--dry-run", "--jobs", "2") == 0
     assert [threads for _, threads in timed] == [4, 2]
     last = capsys.readouterr().out.splitlines()[-1]

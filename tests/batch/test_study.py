@@ -101,8 +101,8 @@ def settings(lab: Any, text: str, **overrides: Any) -> list[list[dict[str, Any]]
             ONE.replace("pretrain:\n", "scratch:\n"),
             "experiments.scratch: `init: scratch` means weights; rename it",
         ),
-        ("- 1", "expected keys study, title, question, defaults, experiments"),
-        ("", "expected keys study, title, question, defaults, experiments"),
+        ("- 1", "expected keys study, title, question, keep, defaults, experiments"),
+        ("", "expected keys study, title, question, keep, defaults, experiments"),
         ("study: [", "not valid YAML: "),
         (
             f"{ONE}    set: {{epochs: 1, epochs: 2}}",
