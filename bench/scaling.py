@@ -52,7 +52,7 @@ SERIES = {
 RUN_COUNTS = (10, 30, 100, 300, 1000)
 BASE = {"size": 28, "batch": 64, "images": 0, "stem": "imagenet", "augment": "natural", "file": ""}
 QUICK = {"size": 2, "batch": 2, "images": 2}  # points of each series
-PLAN = """study: many
+PLAN = """study: many-{runs}
 title: Many runs
 question: How long does planning take?
 experiments:
@@ -171,7 +171,9 @@ def write_images(path: Path, n: int, size: int = 28) -> Path:
 def time_planning(folder: Path, runs: int) -> float:
     """Seconds from a params file to its plan."""
     path = folder / f"many-{runs}.yaml"
-    path.write_text(PLAN.format(seeds=", ".join(map(str, range(runs)))), encoding="utf-8")
+    path.write_text(
+        PLAN.format(runs=runs, seeds=", ".join(map(str, range(runs)))), encoding="utf-8"
+    )
     began = time.perf_counter()
     planned = plan_study(read_study(path), path, folder)
     seconds = time.perf_counter() - began

@@ -214,8 +214,9 @@ def test_where_an_encoder_comes_from(tmp_path: Path) -> None:
     other = write_encoder(tmp_path / "d.safetensors", more=1)
     identities = [describe_origin(str(path)).identity for path in (bare, again, other)]
     assert identities[0] == identities[1] != identities[2]
-    (tmp_path / "old.ckpt").write_bytes(b"weights")
     # A checkpoint does not say what it was trained on: it is in-domain nowhere.
+    net = build_encoder("resnet18", "small", 3, seed=0).resnet.state_dict()
+    torch.save({"state_dict": {f"convnet.{k}": v for k, v in net.items()}}, tmp_path / "old.ckpt")
     assert describe_origin(str(tmp_path / "old.ckpt")).method_on("phantom") == "simclr from unknown"
 
 
