@@ -24,14 +24,18 @@ from lib.files import write_text
 from lib.findings import report_grades, report_published
 from lib.findings.answer import answer, split_answer
 from lib.findings.claims import CLAIMS
+from lib.findings.worth import NOTHING
+from lib.findings.worth import answers as worth_answers
 from lib.grades import NOTEBOOK as GRADED
 from lib.grades import grading_stats
 from lib.markup import tidy
 from lib.measurements import VERDICT, hidden_runs, measurements, read_summary
 from lib.page import SYNTHETIC, page
 from lib.published import with_counterparts
+from lib.worth import weigh
 
 PROBING = ("02_probe", GRADED)  # notebooks that probe frozen features
+WORTH_FIRST = 4  # answers on single data sets that stand open; the others are folded
 REFRESH = 20  # seconds after which a page of a running study reads itself again
 
 
@@ -111,13 +115,18 @@ def opening(
 
 
 def answer_box(table: pd.DataFrame) -> str:
-    """What the numbers answer; empty where there is nothing to compare yet."""
-    said = answer(table)
-    if not said:
-        return ""
+    """What the numbers answer; empty where there is nothing to compare yet.
+
+    First whether pretraining is worth it, on each data set; then on average.
+    """
+    worth = [line for line in worth_answers(weigh(table)) if line != NOTHING]
+    open_lines, folded = split_answer(answer(table))
     first, rest = (
-        "".join(f"<li>{html.escape(line)}</li>" for line in lines) for lines in split_answer(said)
+        "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+        for lines in (worth[:WORTH_FIRST] + open_lines, worth[WORTH_FIRST:] + folded)
     )
+    if not first:
+        return ""
     more = f"<details><summary>more comparisons</summary><ul>{rest}</ul></details>" if rest else ""
     return (
         "<div class='answer'><p><strong>The answer</strong>, computed from "

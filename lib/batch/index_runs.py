@@ -14,6 +14,7 @@ from typing import Any
 from lib.batch.execute import Outcome
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
+from lib.batch.spec import LOG
 from lib.findings.names import name_source
 from lib.identity import short_name
 from lib.published import name_dataset
@@ -170,6 +171,9 @@ def row_of(
     folder = study_folder / "runs" / run.name
     files = {f: word for f, word in FILES.items() if done and (folder / f).exists()}
     links = [f"<a href='runs/{name}/{file}'>{word}</a>" for file, word in files.items()]
+    log = Path("work") / run.name / LOG
+    if not done and (study_folder / log).exists():  # of a run under way, or one that failed
+        links.append(f"<a href='{html.escape(str(log))}'>log</a>")
     cells["files"] = (" ".join(files), " ".join(links))
     return cells
 

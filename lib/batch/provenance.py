@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from lib.batch.earlier import superseded
 from lib.batch.index_runs import Done, read_done
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
+from lib.batch.sizes import say_bytes, study_bytes
 from lib.identity import DATASETS, commit, short_name
 from lib.params import notebook_defaults
 from lib.references import bibliography, words_of
@@ -26,6 +28,15 @@ def made_section(runs: Sequence[PlannedRun], study_folder: Path) -> str:
     found = [read_done(study_folder / "runs" / run.name) for run in runs]
     done = [d for d in found if d is not None]
     facts = facts_of(done)
+    sizes = study_bytes(study_folder, (run.name for run in runs))
+    if sizes:
+        facts["on the disk"] = say_bytes(sizes)
+    left = superseded(study_folder, runs)
+    if left:
+        facts["left over"] = (
+            f"{len(left)} runs that this plan does not have any more; `run_all.py clean` with the "
+            "params file removes them"
+        )
     entries = "".join(
         f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in facts.items()
     )

@@ -83,7 +83,7 @@ def run_plan(
     forced: Collection[str] = (),
     drop: tuple[str, ...] = ("checkpoints",),
     show: Callable[[str], None] = print,
-    after_each: Callable[[], object] = lambda: None,
+    after_each: Callable[[Report, list[str]], object] = lambda report, running: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Execute `runs` (ordered so that each follows what it needs) and say how it goes.
@@ -91,9 +91,9 @@ def run_plan(
     slots: how many run at a time. forced: names of runs to do again although they are done. drop:
     what is not kept of a run. A run that fails does not stop the others; those that need it are
     skipped, and the report says why. A run that another process is at is left to it, and waited
-    for. after_each is called whenever a run has ended, before any that needs it starts. Once
-    `stop` says so, what runs is ended, and its checkpoints stay. When the disk takes nothing more,
-    nothing is started any more.
+    for. after_each is called whenever a run has ended, before any that needs it starts, with what
+    there is to report so far and the names of the runs under way. Once `stop` says so, what runs is
+    ended, and its checkpoints stay. When the disk takes nothing more, nothing is started any more.
     """
     plan = _Plan(runs, study, study_folder, executor, slots, frozenset(forced), drop, show)
     while plan.waiting or plan.running:
@@ -107,7 +107,7 @@ def run_plan(
         for run, outcome in plan.ended():
             plan.note(run, outcome)
             try:
-                after_each()
+                after_each(plan.report, [run.name for run in plan.running.values()])
             except OSError as error:
                 plan.report.trouble = say_trouble(error, study_folder)
     plan.progress.close()

@@ -19,11 +19,14 @@ from lib.batch.plan import ENCODER_NOTEBOOKS, PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.runner import Report, open_executor, run_plan
 from lib.batch.sizes import KEEP, say_bytes, study_bytes
+from lib.batch.spec import Outcome
 from lib.batch.stop import Stop
 from lib.batch.study import Study, StudyError
 from lib.batch.summary import write_summary
 from lib.batch.why import Reasons
 
+# Seconds between two versions of the page of a running study; it reads itself again as often.
+LIVE_SECONDS = 20.0
 STOPPED = 130  # the exit status of a study that was told to stop
 
 
@@ -118,6 +121,7 @@ def run_study(
         discard_empty(study_folder)
         raise StudyError([f"--results {trouble}"])
     selected, names = each_once(selected), [run.name for run in runs]
+    live = LivePage(study, runs, study_folder)
     at_once, at_end = KEEP[study.keep]
     # An encoder that was not kept is made again for a run that needs it.
     forced = {*forced, *without_encoder(selected, study_folder, forced)}
@@ -126,6 +130,11 @@ def run_study(
         # Whoever comes second has also read the runs of whoever came first.
         with guard(study_folder, "summary"):
             write_summary(study_folder, names)
+
+    def after_each(report: Report, running: list[str]) -> None:
+        # A study that is broken off still leaves the numbers it had.
+        summarise()
+        live.write(report, running)
 
     def carry_out() -> Report:
         with open_executor(jobs, scheduler, slurm) as (executor, slots):
@@ -141,8 +150,7 @@ def run_study(
                 slots=slots,
                 forced=forced,
                 drop=at_once,
-                # A study that is broken off still leaves the numbers it had.
-                after_each=summarise,
+                after_each=after_each,
                 stop=stop.asked,
             )
 
@@ -152,12 +160,11 @@ def run_study(
         except StudyError:
             discard_empty(study_folder)
             raise
-        failed = {name: o for name, o in report.outcomes.items() if not o.ok}
         index = None
         try:
             summarise()
             with guard(study_folder, "summary"):
-                index = write_index(study, runs, study_folder, failed, report.skipped)
+                index = write_index(study, runs, study_folder, failures(report), report.skipped)
         except OSError as error:
             report.trouble = report.trouble or say_trouble(error, study_folder)
     print_end(report, selected, time.time() - began)
@@ -173,6 +180,39 @@ def run_study(
     if stop.asked():
         return STOPPED
     return 0 if report.ok else 1
+
+
+class LivePage:
+    """The study's page while it runs, written anew now and then.
+
+    What goes wrong with it is said once and stops nothing: the page of the end is what counts.
+    """
+
+    def __init__(self, study: Study, runs: list[PlannedRun], study_folder: Path) -> None:
+        self.study, self.runs, self.folder = study, runs, study_folder
+        self.written, self.complained = float("-inf"), False
+
+    def write(self, report: Report, running: list[str]) -> None:
+        """Write it, unless it is still young. running: names of the runs under way."""
+        if time.monotonic() - self.written < LIVE_SECONDS:
+            return
+        try:
+            with guard(self.folder, "summary"):
+                write_index(
+                    self.study, self.runs, self.folder, failures(report), report.skipped, running
+                )
+        except OSError:
+            raise  # a full disk concerns the study
+        except Exception as error:
+            if not self.complained:
+                print(f"the page of the running study: {type(error).__name__}: {error}")
+            self.complained = True
+        self.written = time.monotonic()
+
+
+def failures(report: Report) -> dict[str, Outcome]:
+    """The outcomes of the runs that failed, by name."""
+    return {name: outcome for name, outcome in report.outcomes.items() if not outcome.ok}
 
 
 def to_do(

@@ -95,7 +95,7 @@ def test_what_has_ended_is_told_before_what_needs_it_starts(lab: Any, fake: Any)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lib.batch.runner.execute_in_process", execute)
-        carry_out(lab, [*CHAIN, last], slots=3, after_each=lambda: told.append(1))
+        carry_out(lab, [*CHAIN, last], slots=3, after_each=lambda *_: told.append(1))
     assert fake.started[-1] == "report"
     assert started[-1] == len(CHAIN)
 
