@@ -41,7 +41,7 @@ lint: $(READY)
 
 # One thread a worker: two threads each would wait for one another on two cores.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 30
 
 # notebooks/.jupyter says which page it opens on, and that JupyterLab asks the net for no news.
 lab: $(READY)
