@@ -11,12 +11,11 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from lib.embed import embed_images
+from lib.monitor import LOOKED_AT
 from lib.store import ImageStore
 
 # Batches between two looks at the loss: each look waits for the device.
 EVERY = 50
-# Images whose features are compared; a breakdown shows in a few.
-LOOKED_AT = 64
 # Features whose directions differ less than this (1 − mean cosine) are one and the same vector in
 # float32. An untrained ResNet, whose features are much alike, has a thousand times as much.
 COLLAPSED = 1e-6

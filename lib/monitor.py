@@ -19,6 +19,8 @@ from lib.store import ImageStore
 
 # More neighbours to choose from, or more queries, would not change which epoch wins, only its time.
 BANK, QUERIES = 5000, 2000
+# Images whose features are compared after each epoch: a breakdown shows in a few (`lib.diagnosis`).
+LOOKED_AT = 64
 
 
 @dataclass

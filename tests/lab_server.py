@@ -54,11 +54,12 @@ def set_parameters(notebook: Path, **params: object) -> None:
 def lab_command(folder: Path) -> str:
     """The command of `make lab`, from this Python and for another folder than the repository."""
     shown = subprocess.run(
-        ["make", "--dry-run", "--always-make", "lab"],
+        ["make", "--dry-run", "--always-make", "--no-print-directory", "lab"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    command = shown.replace("\\\n", " ").strip().splitlines()[-1]
-    assert ".venv/bin/jupyter lab" in command
+    # Under `make test` a make says more than the commands.
+    commands = shown.replace("\\\n", " ").splitlines()
+    [command] = [line.strip() for line in commands if ".venv/bin/jupyter lab" in line]
     command = command.replace(str(ROOT), str(folder))
     return command.replace(".venv/bin/jupyter", f"exec {sys.executable} -m jupyter")
 

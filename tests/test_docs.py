@@ -158,6 +158,7 @@ def test_clusters(
 
 
 def test_slurms_arguments_are_slurmclusters(copy: Path) -> None:
+    import dask.distributed  # noqa: F401  # which brings the defaults of its configuration
     import yaml
     from dask_jobqueue import SLURMCluster
 

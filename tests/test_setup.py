@@ -88,7 +88,8 @@ def test_importing_lib_is_quick_and_leaves_heavy_modules_alone() -> None:
     # the others here speak of what these return.
     needs_lightning = {
         "lib.contrastive", "lib.pretrain", "lib.training", "lib.further", "lib.finetune",
-        "lib.finetune_module", "lib.label_efficiency", "lib.imbalance", "lib.transfer",
+        "lib.finetune_module", "lib.checkpoint", "lib.diagnosis", "lib.saliency",
+        "lib.figures.saliency", "lib.label_efficiency", "lib.imbalance", "lib.transfer",
         "lib.downsampling", "lib.findings.pretraining", "lib.findings.finetuning",
         "lib.findings.imbalance", "lib.figures.finetuning", "lib.figures.imbalance",
         "lib.figures.downsampling",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lib.checks import ParameterError
 from lib.identity import short_name
-from lib.monitor import BANK, QUERIES
+from lib.monitor import BANK, LOOKED_AT, QUERIES
 from lib.params import as_list, notebook_defaults
 
 if TYPE_CHECKING:
@@ -37,12 +37,13 @@ class Passes:
 
 
 def pretraining(p: SimpleNamespace, n: Images, epochs: int, size: int = 0) -> Passes:
-    """Two views of each training image an epoch; the kNN monitor before and in between."""
+    """Two views of each training image an epoch; the kNN monitor, and a look for a collapse."""
     views = 2 * n["train"] * epochs
     steps = epochs * math.ceil(n["train"] / p.batch_size)
     checks = 1 + math.ceil(epochs / p.knn_every)
     monitored = min(n["train"], BANK) + min(n["val"], QUERIES)
-    return Passes(views, steps, views, checks * monitored, p.augment, size)
+    embedded = checks * monitored + epochs * min(n["train"], LOOKED_AT)
+    return Passes(views, steps, views, embedded, p.augment, size)
 
 
 def embedding(n: Images, encoders: int = 1, size: int = 0) -> Passes:

@@ -47,7 +47,6 @@ def gather(look: Look, alike: Alike) -> Facts:
         warnings=(
             *say_unreadable(look),
             *say_leaks(look, leaks),
-            *say_torn_groups(look),
             *say_conflicts(look, alike),
             *say_copies(look, alike),
             *say_flat(look),
@@ -190,22 +189,6 @@ def say_leaks(look: Look, leaks: dict[str, int]) -> list[str]:
         f"Leak: {n:,} of {total[split]:,} {split} images have a copy or near-duplicate in train, "
         f"so {split} figures are too good."
         for split, n in leaks.items()
-    ]
-
-
-def say_torn_groups(look: Look) -> list[str]:
-    """Groups that a given split tears apart."""
-    if look.groups is None or not any(look.splits):
-        return []
-    found: dict[str, set[str]] = {}
-    for group, split in zip(look.groups, look.splits, strict=True):
-        found.setdefault(group, set()).add(split)
-    torn = [group for group, splits in found.items() if len(splits) > 1]
-    if not torn:
-        return []
-    return [
-        f"Leak: {len(torn):,} of {len(found):,} groups are in more than one split: {named(torn)}. "
-        "Remove the column split to have whole groups split anew."
     ]
 
 

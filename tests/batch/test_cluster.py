@@ -35,6 +35,7 @@ def test_runs_go_to_the_workers_of_a_scheduler() -> None:
 
 def test_a_scheduler_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import dask
+    import dask.distributed  # its defaults must be there before one of them is set for a while
 
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "200ms"}),

@@ -60,7 +60,15 @@ def computing_cells(notebook: str) -> list[str]:
         if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", [])
     ]
     imports, *rest = code
-    return [imports, *(text for text in rest if "plot_" not in text and "finish(" not in text)]
+    kept, missing = [imports], set[str]()
+    for text in rest:
+        names = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)]
+        # What a figure's cell defines is for figures, and for what is said of them.
+        if "plot_" in text or "finish(" in text or missing & {node.id for node in names}:
+            missing |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        else:
+            kept.append(text)
+    return kept
 
 
 @pytest.fixture

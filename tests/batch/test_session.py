@@ -262,6 +262,7 @@ def test_a_scheduler_that_does_not_answer_is_exit_2(
     lab: Any, fake: Any, run_all: RunAll, chain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import dask
+    import dask.distributed  # its defaults must be there before one of them is set for a while
 
     before = lab.files()
     with dask.config.set({"distributed.comm.timeouts.connect": "200ms"}):

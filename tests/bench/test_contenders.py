@@ -39,7 +39,7 @@ def test_a_peer_that_is_not_installed_has_a_row_that_says_so(
 
 
 def test_ours_and_the_ceiling_are_timed_by_epochs_after_the_first() -> None:
-    images = np.zeros((8, 28, 28, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 3)).astype(np.uint8)
     assert len(pretraining.ours(CELL, images)) == 1
     assert len(pretraining.ceiling(CELL, images)) == 1
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from lib.batch.study import read_study
 from lib.data import load_dataset
+from lib.data.base import DataError
 from lib.data.phantom import draw_cells
 from lib.describe.__main__ import main
 from lib.describe.alike import find_alike
@@ -129,11 +130,21 @@ def test_groups_that_a_split_tears_apart(tmp_path: Path) -> None:
         )
     with (tmp_path / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
+    name = recognise(str(tmp_path))
+    assert name == f"csv:{tmp_path / 'labels.csv'}"
+    with pytest.raises(DataError, match=r"group p15 is in train \(line \d+\) and test"):
+        look_at(name, progress=False)
+
+
+def test_groups_are_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path / "images")
+    files = sorted(tmp_path.glob("images/*/*.png"))
+    rows = [[str(f.relative_to(tmp_path)), f.parent.name, f"p{int(f.stem) // 2}"] for f in files]
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["image", "label", "group"], *rows])
     look = look_at(recognise(str(tmp_path)), progress=False)
     facts = gather(look, find_alike(look.pictures))
-    assert look.name == f"csv:{tmp_path / 'labels.csv'}"
-    assert facts.about["groups"] == "16, images in each: 2 to 10 (median 2)"
-    assert any("Leak: 1 of 16 groups are in more than one split: p15." in w for w in facts.warnings)
+    assert facts.about["groups"] == f"{len(files) // 2}, images in each: 2"
     assert facts.leaks == {}
 
 
