@@ -22,7 +22,8 @@ from lib.diagnosis import Diagnosis
 from lib.memory import memory_of
 from lib.ranks import ALONE, Crew, SharedBatchNorm2d
 
-CHECKPOINT_SECONDS = seconds_between()
+# Seconds between two checkpoints; None: as `lib.checkpoint` says when the training begins.
+CHECKPOINT_SECONDS: float | None = None
 
 
 class ProgressFile(Callback):
@@ -98,16 +99,17 @@ def fit(
 ) -> None:
     """Train `module` for `epochs`, going on from `folder/checkpoints/last.ckpt` where there is one.
 
-    The checkpoint is written at the end of an epoch, if CHECKPOINT_SECONDS have passed since the
-    last one. It is the run's own file and holds only tensors, numbers and
-    text, so it is read with `weights_only=True`. Moving batches and choosing the number format is
+    The checkpoint is written at the end of an epoch, if half a minute (`lib.checkpoint`) has passed
+    since the last one. It is the run's own file and holds only tensors, numbers and text, so it is
+    read with `weights_only=True`. Moving batches and choosing the number format is
     the module's affair: the images already wait on the device. what: its name in a bar.
 
     crew: of several processes, each of which calls this (`lib.launch`). The first writes all files.
     """
     checkpoints = folder / "checkpoints"
     keep = TimedCheckpoint(
-        CHECKPOINT_SECONDS, dirpath=checkpoints, filename="last", save_top_k=1,
+        seconds_between() if CHECKPOINT_SECONDS is None else CHECKPOINT_SECONDS,
+        dirpath=checkpoints, filename="last", save_top_k=1,
         enable_version_counter=False, save_on_train_epoch_end=True,
     )  # fmt: skip
     callbacks: list[Callback] = [keep, ProgressFile(folder / "progress"), Diagnosis()]

@@ -146,9 +146,13 @@ def time_steps(work: Workload, candidates: list[Candidate], views: int) -> Speed
     """Images per second of the candidates, timed in turns; without those a device cannot do."""
     able = [c for c in candidates if can(work.device, c[0])]
     steps = {candidate: step_of(work, *candidate) for candidate in able}
-    # The first step of each prepares; one that is hopeless is not tried again.
+    # The first step of each prepares; what is hopeless is not tried again, unless that step met a
+    # busy moment of the machine.
     once = {candidate: step(views) for candidate, step in steps.items()}
     slowest = HOPELESS * once[able[0]]
+    for candidate, step in steps.items():
+        if once[candidate] > slowest:
+            once[candidate] = step(views)
     seconds: dict[Candidate, list[float]] = {c: [] for c in able if once[c] <= slowest}
     for _ in range(ROUNDS if views > FEWEST else 1):
         for candidate, times in seconds.items():

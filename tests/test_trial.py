@@ -67,10 +67,12 @@ def test_formats_first_then_layouts_of_the_faster(
     assert timed[2:4] == ["fp32, channels_last, 25", "bf16, channels_last, 25"]
 
 
-def test_what_is_hopeless_or_takes_long_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_hopeless_or_takes_long_is_hardly_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     timed = pretend(monkeypatch, {FP32: 0.01, BF16: 0.2, PLAIN32: 0.01})
     assert list(run_trial(WORK).speeds) == ["fp32, channels_last", "fp32, contiguous"]
-    assert sum(name.startswith("bf16") for name in timed) == 1
+    assert (
+        sum(name.startswith("bf16") for name in timed) == 2
+    )  # the first may have met a busy moment
     timed = pretend(monkeypatch, {FP32: 2.0, BF16: 1.0})
     assert run_trial(Workload("cpu", "resnet50", "imagenet", 224, 64, 1)).precision == "bf16"
     assert [name.rpartition(" ")[2] for name in timed] == ["2", "4", "4", "4", "4", "4"]
@@ -141,6 +143,7 @@ def test_what_is_asked_for_is_not_timed(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_a_real_trial() -> None:
     found = run_trial(WORK)
-    assert set(found.speeds) >= {"fp32, channels_last", "fp32, contiguous"} or len(found.speeds) > 1
+    # On a machine that is busy elsewhere the others may be given up after a step or two.
+    assert "fp32, channels_last" in found.speeds
     assert all(speed > 0 for speed in found.speeds.values())
     assert found.speeds[f"{found.precision}, {found.layout}"] * 1.1 >= max(found.speeds.values())

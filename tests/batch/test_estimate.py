@@ -46,7 +46,7 @@ def planned(name: str, notebook: str, needs: tuple[str, ...] = (), **params: Any
 
 PRETRAIN = planned("p", "01_pretrain", epochs=3, knn_every=3, batch_size=50, stem="small")
 PROBE = planned("q", "02_probe", ("p",), init="p", stem="strided")
-ENCODER = 600 * TRAIN + 6 * STEP + 2 * 120 * EMBED + 600 * VIEW
+ENCODER = 600 * TRAIN + 6 * STEP + (2 * 120 + 3 * 64) * EMBED + 600 * VIEW
 COMPUTING = BESIDE["01_pretrain"] + ENCODER
 PROBING = BESIDE["02_probe"] + 2 * 160 * EMBED
 
