@@ -37,8 +37,8 @@ from bench.measuring import OUT, Goal, say_goals, take_turns, write_rows
 from bench.pretraining import WIDTH, Cell, bench_data, bench_recipe
 from bench.small_maps import plain
 from lib.contrastive import ContrastiveModule
+from lib.device import choose_precision
 from lib.encoder import ProjectionHead, build_encoder
-from lib.run import choose_precision
 
 # Views per second on one H100 at 28 px, by stem; seconds for VIEWS; times lightly.
 TARGETS, VIEWS, VIEWS_SECONDS, LIGHTLY = {"imagenet": 3e5, "small": 6e4}, 48e6, 300.0, 20.0

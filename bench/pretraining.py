@@ -53,9 +53,9 @@ from lib.augment import make_augment
 from lib.augment.ops import ColourJitter, GaussianBlur
 from lib.contrastive import ContrastiveModule, Recipe
 from lib.data.base import DataSet, Split
+from lib.device import choose_precision
 from lib.embed import forward
 from lib.encoder import ProjectionHead, build_encoder
-from lib.run import choose_precision
 from lib.schedule import build_optimizer
 from lib.store import free_memory
 from lib.training import quiet

@@ -41,7 +41,7 @@ from bench.pretraining import Cell, bench_data, bench_recipe
 from lib.batch.plan import plan_study
 from lib.batch.study import read_study
 from lib.contrastive import ContrastiveModule
-from lib.run import choose_precision
+from lib.device import choose_precision
 
 WARM_UP, STEPS = 2, 4
 SERIES = {

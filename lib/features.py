@@ -120,13 +120,12 @@ def embed(
     encoder: Any, images: Images, device: str, precision: str, batch_size: int, *, bars: bool
 ) -> Features:
     """Features float32 [N, D], a batch at a time, so that images may stay on disk."""
-    from tqdm import tqdm
-
+    from lib.bars import Bar
     from lib.embed import embed_images
 
     N = len(images.ids)
     parts = []
-    with tqdm(total=N, desc="Embedding", unit="image", disable=not bars) as bar:
+    with Bar("Embedding", N, "image", show=bars) as bar:
         for start in range(0, N, batch_size):
             batch = np.asarray(images.images[start : start + batch_size])
             parts.append(embed_images(encoder, batch, device, precision, batch_size))
@@ -207,8 +206,8 @@ def main(arguments: list[str] | None = None) -> int:
 def extract(options: argparse.Namespace) -> None:
     """Embed what was asked for, and list what could not be read."""
     from lib.describe.recognise import recognise
+    from lib.device import choose_device
     from lib.export.portable import take_encoder
-    from lib.run import choose_device
 
     device, bars = choose_device({"device": options.device}), sys.stderr.isatty()
     taken = take_encoder(options.encoder, options.results, options.size)

@@ -19,11 +19,11 @@ from lib.params import NOTEBOOKS, PARAMETERS, ROOT
 # it must not throw away hours of finished runs (`--force` redoes their reports).
 PRESENTATION = (
     "lib.figures", "lib.findings", "lib.preview", "lib.render", "lib.page", "lib.widgets",
-    "lib.watched", "lib.bars", "lib.run", "lib.trial", "lib.identity", "lib.files", "lib.params",
-    "lib.checks",
+    "lib.watched", "lib.bars", "lib.run", "lib.origins", "lib.device", "lib.trial", "lib.identity",
+    "lib.files", "lib.params", "lib.checks",
 )  # fmt: skip
 # Of these, what lies behind them counts all the same: the data, and the augmentations on show.
-PASSED_THROUGH = ("lib.run", "lib.preview")
+PASSED_THROUGH = ("lib.run", "lib.origins", "lib.device", "lib.preview")
 # Parameters that name a data set; not every notebook has both, and the second may be empty.
 DATASETS = ("dataset", "queries")
 

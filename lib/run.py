@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from lib.checks import ParameterError
 from lib.data import DataSet, cap_classes, choose_fold, describe_dataset, load_dataset
+from lib.device import check_devices, choose_device, choose_numbers, describe_device
 from lib.files import write_json, write_text
 from lib.identity import (
     DATASETS,
@@ -29,11 +28,9 @@ from lib.identity import (
     run_name,
     short_name,
 )
+from lib.origins import describe_origin, file_digest, find_encoder
 from lib.params import ROOT, check_value, notebook_defaults
 from lib.watched import is_terminal, is_watched
-
-if TYPE_CHECKING:
-    from lib.trial import NumberFormat
 
 # The runner tells a notebook which run it is, and what its data are, by these variables.
 PLANNED = "CONTRASTIVE_RUN"
@@ -241,165 +238,6 @@ def summary_file(params: Mapping[str, Any], results: Path) -> Path:
     if not path.is_file():
         raise ParameterError(f"summary: no {path}; run a study first, or name its summary.csv")
     return path
-
-
-def find_encoder(init: str, results: Path) -> str:
-    """Where the encoder named by `init` is: a file's path, or the words scratch and imagenet.
-
-    A run is given by its name, the beginning of its name, or its folder, and is looked for in
-    every study under `results`. Raises ParameterError when there is none, or more than one.
-    """
-    if init in ("scratch", "imagenet"):
-        return init
-    if not init.strip():
-        raise ParameterError("init: empty; give scratch, imagenet, a run or a file")
-    path = Path(init).expanduser()
-    for candidate in (path, ROOT / path):
-        if candidate.is_dir() and (candidate / "encoder.safetensors").exists():
-            return str(candidate / "encoder.safetensors")
-        if candidate.is_file():
-            return str(candidate)
-    # A run's name, not a pattern, nor a way out of the results.
-    pattern = f"*/runs/{glob.escape(init)}*/encoder.safetensors"
-    found = [] if "/" in init else sorted(results.glob(pattern))
-    # A whole name is meant as it stands, also where it is the beginning of another.
-    found = [file for file in found if file.parent.name == init] or found
-    names = {file.parent.name for file in found}
-    if len(names) == 1:
-        return str(found[0])
-    if not found:
-        raise ParameterError(
-            f"init: no encoder {init}: neither a file nor a run under {results} "
-            "(pretrain one with 01_pretrain, or give scratch)"
-        )
-    raise ParameterError(f"init: {init} fits several runs: {', '.join(sorted(names))}")
-
-
-def describe_origin(init: str) -> Origin:
-    """How the encoder that `find_encoder` found was made, and what identifies it."""
-    if init == "scratch":
-        return RANDOM
-    if init == "imagenet":
-        return Origin("imagenet", "", "imagenet")
-    path = Path(init)
-    if path.suffix != ".safetensors":
-        from lib.foreign import holds_imagenet
-
-        if holds_imagenet(path):
-            return Origin("imagenet", "", file_digest(path))
-        # A checkpoint of simclr-medical-imaging says nothing of its augmentation, nor of its data.
-        return Origin("simclr", "", file_digest(path), ("unknown",))
-    from lib.weights import read_header
-
-    header = read_header(path)
-    used = header.get("parameters", {})
-    return Origin(
-        str(header.get("method") or used.get("method", "")),
-        str(used.get("augment", "")),
-        str(used.get("run") or file_digest(path)),
-        tuple(header.get("trail", ())),
-        str(used.get("variant", "")),
-    )
-
-
-def file_digest(path: Path) -> str:
-    """A short hash of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def choose_device(params: Mapping[str, Any]) -> str:
-    """The device to run on: `auto` takes the first CUDA device when there is one."""
-    import torch
-
-    asked = str(params.get("device", "cpu"))
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
-        raise ParameterError(f"device: {asked} asked for, but this machine has no CUDA device")
-    try:
-        return str(torch.device(asked))
-    except RuntimeError:
-        raise ParameterError(f"device: expected auto, cpu or cuda:N, found {asked!r}") from None
-
-
-def check_devices(params: Mapping[str, Any]) -> None:
-    """ParameterError where `devices` cannot be had here, or a batch cannot be shared by them."""
-    import torch
-
-    devices, nodes = int(params.get("devices", 1)), int(params.get("num_nodes", 1))
-    if devices * nodes == 1:
-        return
-    device = choose_device(params)
-    if ":" in device:
-        raise ParameterError(f"devices: {devices} asked for, but device names one; set it to cuda")
-    if device == "cuda":
-        there, what = torch.cuda.device_count(), "CUDA device(s)"
-    else:
-        there, what = usable_cores(), "CPU core(s)"
-    if devices > there:
-        raise ParameterError(f"devices: {devices} asked for, but this machine has {there} {what}")
-    if params["batch_size"] < devices * nodes:
-        raise ParameterError(
-            f"batch_size: {params['batch_size']} image(s) cannot be shared by {devices * nodes} "
-            "devices; it counts the images of all of them"
-        )
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def choose_numbers(params: Mapping[str, Any], device: str, folder: Path) -> NumberFormat:
-    """The number format asked for, or for `auto` what a trial of the run's encoder found faster.
-
-    folder: the run's; the choice is kept beside its checkpoint.
-    """
-    from lib.trial import NumberFormat, Workload, choose_format
-
-    if params.get("precision", "fp32") != "auto":
-        return NumberFormat(str(params.get("precision", "fp32")))
-    import torch
-
-    encoder, stem = str(params["encoder"]), str(params["stem"])
-    if Path(params.get("init", "")).suffix == ".safetensors":
-        from lib.weights import read_header
-
-        header = read_header(params["init"])
-        encoder, stem = header["architecture"], header["stem"]
-    size = int(params.get("size", 28))
-    batch = max(1, int(params.get("batch_size", 256)) // int(params.get("devices", 1)))
-    work = Workload(device, encoder, stem, size, batch, torch.get_num_threads())
-    kept = folder / "checkpoints" / "format.json" if "epochs" in params else None
-    return choose_format(work, kept)
-
-
-def choose_precision(device: str) -> str:
-    """The number format that is likely to be faster, for plans; a run times it (`lib.trial`).
-
-    bf16 on GPUs that have it and on CPUs with matrix units for it.
-    """
-    import torch
-
-    if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-    except OSError:
-        return "fp32"
-    return "bf16" if "amx_bf16" in flags else "fp32"
-
-
-def describe_device(device: str) -> str:
-    """The device in words, for the record of a run."""
-    import torch
-
-    if device.startswith("cuda"):
-        return str(torch.cuda.get_device_name(device))
-    return f"CPU, {torch.get_num_threads()} thread(s)"
 
 
 def versions() -> dict[str, str]:

@@ -101,8 +101,8 @@ def fit(
 
     The checkpoint is written at the end of an epoch, if half a minute (`lib.checkpoint`) has passed
     since the last one. It is the run's own file and holds only tensors, numbers and text, so it is
-    read with `weights_only=True`. Moving batches and choosing the number format is
-    the module's affair: the images already wait on the device. what: its name in a bar.
+    read with `weights_only=True`. Moving batches and choosing the number format is the module's
+    affair: the images already wait on the device. what: its name in a bar.
 
     crew: of several processes, each of which calls this (`lib.launch`). The first writes all files.
     """
@@ -144,11 +144,9 @@ def watch_progress(folder: Path, epochs: int, show: bool) -> Iterator[Callable[[
 
     For whoever waits for a training in other processes.
     """
-    from tqdm.auto import tqdm
-
     path = folder / "progress"
     path.unlink(missing_ok=True)
-    with tqdm(total=epochs, unit="epoch", disable=not show) as bar:
+    with Bar("Pretraining", epochs, "epoch", show=show, kept=True) as bar:
 
         def watch() -> None:
             with contextlib.suppress(OSError, ValueError):

@@ -18,9 +18,10 @@ from lib.encoder import build_encoder, freeze
 from lib.evaluate import label_budgets, probe_features
 from lib.further import Shape, further_method, further_params, shape_of, trained_last_on
 from lib.identity import RANDOM, Origin
+from lib.origins import describe_origin
 from lib.params import notebook_defaults
 from lib.predictions import write_predictions
-from lib.run import COLUMNS, Run, describe_origin
+from lib.run import COLUMNS, Run
 from lib.transfer import Transfer, imagenet_fits, study_transfer, transfer_rows
 from lib.weights import load_encoder, save_encoder
 from tests.synthetic import make_data, make_run

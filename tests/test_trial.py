@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lib import trial
-from lib.run import choose_numbers
+from lib.device import choose_numbers
 from lib.trial import NumberFormat, Workload, choose_format, faster, known_or_timed, run_trial
 
 WORK = Workload("cpu", "resnet18", "strided", 12, 8, 1)

@@ -15,7 +15,7 @@ from torch import nn
 
 from lib import weights
 from lib.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, EncoderError, build_encoder
-from lib.run import describe_origin
+from lib.origins import describe_origin
 from lib.weights import WeightsError, load_encoder, load_init, read_header, save_encoder
 
 HEADER = {

@@ -56,7 +56,7 @@ class Estimates:
     def time_passes(self, run: PlannedRun, passes: Passes) -> float:
         """Seconds of some of a run's passes."""
         from lib.batch.throughput import Workload, measure_augment, measure_throughput
-        from lib.run import choose_device, choose_precision
+        from lib.device import choose_device, choose_precision
 
         p = run.params
         device, precision = choose_device(p), str(p["precision"])
@@ -76,7 +76,7 @@ class Estimates:
 
     def device_of(self, run: PlannedRun) -> str:
         """The device of a run as metrics.json names it."""
-        from lib.run import choose_device, describe_device
+        from lib.device import choose_device, describe_device
 
         device = choose_device(run.params)
         return describe_device(device) if device != "cpu" else f"CPU, {self.threads} thread(s)"

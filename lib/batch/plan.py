@@ -122,7 +122,8 @@ def plan_report(
     With a `summary` of its own it needs no run, and is known by that file. ParameterError where
     the file is missing.
     """
-    from lib.run import file_digest, summary_file
+    from lib.origins import file_digest
+    from lib.run import summary_file
 
     params = {**notebook_defaults(experiment.notebook), **setting.values, "study": study.name}
     if params["summary"]:
@@ -169,7 +170,7 @@ def plan_run(
     names: of all experiments, one of which a misspelt `init` may mean.
     """
     from lib.encoder import EncoderError
-    from lib.run import describe_origin, find_encoder
+    from lib.origins import describe_origin, find_encoder
 
     if upstream is not None and upstream.notebook not in ENCODER_NOTEBOOKS:
         made = f"{upstream.experiment} runs {upstream.notebook}, which makes no encoder"

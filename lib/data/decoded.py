@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +25,8 @@ from lib.data.decode import (
     decode_image,
     to_uint8,
 )
+from lib.data.parallel import for_each_row
 
-TASK_ROWS = 16  # images a worker takes at a time
 CHUNK_ROWS = 1024  # images held in memory while the cache is finished
 
 
@@ -166,27 +164,18 @@ def _decode_all(
         shallow: npt.NDArray[np.uint8] = _new_array(colour_file, shape, np.uint8)
         deep: npt.NDArray[np.uint16] = _new_array(deep_file, shape, np.uint16)  # sparse on disk
 
-        def work(rows: range) -> int:
-            for row in rows:
-                image = _read(paths[row], size, preprocess)
-                if isinstance(image, str):
-                    facts.failures[row] = image
-                else:
-                    array = deep if image.pixels.dtype == np.uint16 else shallow
-                    array[row] = image.pixels  # one channel is repeated thrice
-                    facts.add(row, image)
-            return len(rows)
+        def work(row: int) -> None:
+            image = _read(paths[row], size, preprocess)
+            if isinstance(image, str):
+                facts.failures[row] = image
+            else:
+                array = deep if image.pixels.dtype == np.uint16 else shallow
+                array[row] = image.pixels  # one channel is repeated thrice
+                facts.add(row, image)
 
-        tasks = [range(i, min(i + TASK_ROWS, n)) for i in range(0, n, TASK_ROWS)]
-        bar = Bar(f"Decoding {label}", n, "image", show=progress)
-        with bar, _one_opencv_thread(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            futures: list[Future[int]] = [pool.submit(work, rows) for rows in tasks]
-            try:
-                for future in as_completed(futures):
-                    bar.update(future.result())
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        with _one_opencv_thread():
+            bar = Bar(f"Decoding {label}", n, "image", show=progress)
+            for_each_row(n, work, bar, workers)
         _finish(shallow, deep, facts, target)
     finally:
         colour_file.unlink(missing_ok=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lib.bars import Bar
 from lib.data.base import SPLITS, DataError, Task
 from lib.data.cache import cache_folder, data_folder, file_hashes
 from lib.data.decode import bit_depth, centre_square, decode_image, resample, to_uint8
 from lib.data.describe import IMAGE_FILES, check_dataset
 from lib.data.load import load_dataset
+from lib.data.parallel import for_each_row
 from lib.describe.pictures import Picture, picture_from_array, picture_from_file
 
-TASK_ROWS = 16  # images a worker takes at a time
 READ_SIZE = 28  # pixels at which sets that come in several sizes are read unless told otherwise
 
 
@@ -199,30 +198,17 @@ def _loaded(name: str, size: int | None, data_root: str | Path | None) -> _Array
 def _read_all(
     n: int, read: Callable[[int], Picture], label: str, workers: int | None, progress: bool
 ) -> tuple[list[Picture | None], dict[int, str]]:
-    """All pictures, and why some are none; a bar that leaves nothing behind."""
-    from tqdm import tqdm
-
+    """All pictures, and why some are none."""
     pictures: list[Picture | None] = [None] * n
     failures: dict[int, str] = {}
 
-    def work(rows: Sequence[int]) -> int:
-        for row in rows:
-            try:
-                pictures[row] = read(row)
-            except MemoryError:
-                raise
-            except Exception as error:  # decoders raise anything on a damaged file; it is listed
-                failures[row] = " ".join(str(error).split()) or type(error).__name__
-        return len(rows)
-
-    bar = tqdm(total=n, desc=f"Looking at {label}", unit="image", disable=not progress, leave=False)
-    with bar, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        tasks = [range(i, min(i + TASK_ROWS, n)) for i in range(0, n, TASK_ROWS)]
-        futures = [pool.submit(work, rows) for rows in tasks]
+    def work(row: int) -> None:
         try:
-            for future in as_completed(futures):
-                bar.update(future.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pictures[row] = read(row)
+        except MemoryError:
             raise
+        except Exception as error:  # decoders raise anything on a damaged file; it is listed
+            failures[row] = " ".join(str(error).split()) or type(error).__name__
+
+    for_each_row(n, work, Bar(f"Looking at {label}", n, "image", show=progress), workers)
     return pictures, dict(sorted(failures.items()))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.encoder import Encoder
-from lib.run import file_digest, find_encoder
+from lib.origins import file_digest, find_encoder
 from lib.small_maps import SmallMapConv2d
 from lib.weights import load_init
 

@@ -34,12 +34,29 @@ AUGMENT_COLOURS = {
 
 # A drawing larger than this is shown as pixels: thousands of points weigh more than their picture.
 LARGEST = 400_000
+ACROSS = 3  # panels beside each other
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
     """An empty figure of `width` × `height` inches and its axes [rows, columns]."""
     figure = displayed_figure()(figsize=(width, height), layout="constrained", dpi=110)
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def new_panels(
+    n: int, panel: tuple[float, float], margin: tuple[float, float], most: int = ACROSS
+) -> tuple[Figure, list[Any]]:
+    """A figure of n panels, at most `most` beside each other, and their axes.
+
+    panel: width and height of one, in inches; margin: of what stands beside and below them all.
+    """
+    columns = min(most, n)
+    rows = -(-n // columns)
+    width, height = panel[0] * columns + margin[0], panel[1] * rows + margin[1]
+    figure, grid = new_figure(width, height, rows, columns)
+    for axes in grid.flat[n:]:
+        axes.axis("off")
+    return figure, list(grid.flat[:n])
 
 
 @cache

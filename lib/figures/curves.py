@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.calibration import Reliability
-from lib.figures.base import as_typed, new_figure, tell, tidy
+from lib.figures.base import as_typed, new_figure, new_panels, tell, tidy
 from lib.figures.features import PALETTE
 from lib.roc import Curve
 
@@ -21,12 +21,8 @@ COLUMNS = 4
 
 def plot_roc(curves: Sequence[Curve]) -> Figure:
     """A small panel for each class, its curve with its band and area; chance is dotted."""
-    columns = min(COLUMNS, len(curves))
-    rows = -(-len(curves) // columns)
-    figure, grid = new_figure(2.3 * columns + 0.5, 2.5 * rows + 0.3, rows, columns)
-    for axes in grid.flat[len(curves) :]:
-        axes.axis("off")
-    for axes, c in zip(grid.flat, curves, strict=False):
+    figure, panels = new_panels(len(curves), (2.3, 2.5), (0.5, 0.3), COLUMNS)
+    for axes, c in zip(panels, curves, strict=True):
         axes.fill_between(c.grid, c.low, c.high, color=PALETTE[0], alpha=0.2, lw=0)
         axes.plot(c.fpr, c.tpr, color=PALETTE[0], lw=1.5)
         axes.plot([0, 1], [0, 1], ":", color="black", lw=0.9)
@@ -36,9 +32,9 @@ def plot_roc(curves: Sequence[Curve]) -> Figure:
         axes.set_xticks([0, 0.5, 1])
         axes.set_yticks([0, 0.5, 1])
         tidy(axes)
-    for row in grid:
-        row[0].set_ylabel("true positive rate")
-    for axes in grid.flat[max(0, len(curves) - columns) : len(curves)]:
+    for axes in panels[::COLUMNS]:
+        axes.set_ylabel("true positive rate")
+    for axes in panels[-COLUMNS:]:
         axes.set_xlabel("false positive rate")
     said = ", ".join(f"{c.name} {c.auc:.3f}" for c in curves)
     return tell(

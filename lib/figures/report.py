@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.figures.base import as_typed, colour_of, new_figure, tidy
+from lib.figures.base import ACROSS, as_typed, colour_of, new_panels, tidy
 from lib.findings.claims import name_side
 from lib.findings.names import METRIC_NAMES, split_method
 from lib.measurements import label_order, mean_interval, measurements
@@ -68,13 +68,9 @@ def plot_beside(table: pd.DataFrame, metric: str, level: float = 0.95) -> Figure
     places = chosen_panels(rows, metric)
     if not places:
         return None
-    columns = min(3, len(places))
-    lines = -(-len(places) // columns)
-    figure, grid = new_figure(3.6 * columns + 1.6, 3.2 * lines + 1.4, lines, columns)
+    figure, panels = new_panels(len(places), (3.6, 3.2), (1.6, 1.4))
     legend: dict[str, Any] = {}
-    for axes in grid.flat[len(places) :]:
-        axes.axis("off")
-    for axes, (dataset, size) in zip(grid.flat, places, strict=False):
+    for axes, (dataset, size) in zip(panels, places, strict=True):
         here = rows[(rows["dataset"] == dataset) & (rows["size"] == size)]
         facts = published_points(dataset, size, metric)
         budgets = label_order([*here["labels"], *facts["labels"]])
@@ -85,8 +81,8 @@ def plot_beside(table: pd.DataFrame, metric: str, level: float = 0.95) -> Figure
             title=as_typed(f"{name_dataset(dataset)}, {size} px"), xlabel="labelled training images"
         )
         tidy(axes)
-    for row in grid:
-        row[0].set_ylabel(f"test {METRIC_NAMES[metric]}")
+    for axes in panels[::ACROSS]:
+        axes.set_ylabel(f"test {METRIC_NAMES[metric]}")
     fitting = int(6.5 * figure.get_figwidth())  # letters of a label in half the width
     labels = [textwrap.fill(name, fitting) for name in legend]
     figure.legend(list(legend.values()), labels, loc="outside lower center", ncols=2, fontsize=8)

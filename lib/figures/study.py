@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lib.figures.base import as_typed, colour_of, new_figure, tidy
+from lib.figures.base import ACROSS, as_typed, colour_of, new_panels, tidy
 from lib.findings.names import name_source
 from lib.measurements import label_order, measurements, over_seeds
 
@@ -30,14 +30,10 @@ def plot_lines(rows: pd.DataFrame) -> Figure:
     """Mean ± sd of measurements against the label budget: a panel per data set and size."""
     stats = over_seeds(rows)
     whole = "finetune" in set(stats["protocol"])
-    panels = list(dict.fromkeys(zip(stats["dataset"], stats["size"], strict=True)))
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    figure, grid = new_figure(4.0 * columns + 1.2, 3.4 * lines + 0.5, lines, columns)
+    places = list(dict.fromkeys(zip(stats["dataset"], stats["size"], strict=True)))
+    figure, panels = new_panels(len(places), (4.0, 3.4), (1.2, 0.5))
     names: dict[str, ErrorbarContainer] = {}
-    for axes in grid.flat[len(panels) :]:
-        axes.axis("off")
-    for axes, (dataset, size) in zip(grid.flat, panels, strict=False):
+    for axes, (dataset, size) in zip(panels, places, strict=True):
         here = stats[(stats["dataset"] == dataset) & (stats["size"] == size)]
         budgets = label_order(here["labels"])
         for key, line in here.groupby(["method", "augment", "protocol"], sort=False):
@@ -59,8 +55,8 @@ def plot_lines(rows: pd.DataFrame) -> Figure:
         axes.set_xticks(range(len(budgets)), budgets)
         axes.set(title=as_typed(f"{dataset}, {size} px"), xlabel="labelled training images")
         tidy(axes)
-    for axes_row in grid:
-        axes_row[0].set_ylabel("test AUROC, mean ± sd")
+    for axes in panels[::ACROSS]:
+        axes.set_ylabel("test AUROC, mean ± sd")
     fitting = min(4, max(1, int(figure.get_figwidth() // 2.3)))
     figure.legend(
         handles=list(names.values()), labels=list(names), loc="outside lower center", ncols=fitting

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.figures.base import new_figure, tidy
+from lib.figures.base import ACROSS, new_panels, tidy
 from lib.findings.claims import name_cell, name_side
 from lib.findings.names import METRIC_NAMES
 from lib.measurements import label_order
@@ -35,15 +35,10 @@ def plot_verdict(verdict: Verdict, level: float = 0.95) -> Figure | None:
         )
     names = list(dict.fromkeys(cells["name"]))
     datasets = list(dict.fromkeys(cells["dataset"]))
-    columns = min(3, len(datasets))
-    lines = -(-len(datasets) // columns)
-    height = 2.9 * lines + 0.5 + 0.22 * len(names)
-    figure, grid = new_figure(3.6 * columns + 1.6, height, lines, columns)
+    figure, panels = new_panels(len(datasets), (3.6, 2.9), (1.6, 0.5 + 0.22 * len(names)))
     colours = {name: f"C{i % 10}" for i, name in enumerate(names)}
     legend: dict[str, Any] = {}
-    for axes in grid.flat[len(datasets) :]:
-        axes.axis("off")
-    for axes, dataset in zip(grid.flat, datasets, strict=False):
+    for axes, dataset in zip(panels, datasets, strict=True):
         here = cells[cells["dataset"] == dataset]
         if by_size:
             ticks = [f"{s} px" for s in sorted(set(here["size"]), reverse=True)]
@@ -62,8 +57,8 @@ def plot_verdict(verdict: Verdict, level: float = 0.95) -> Figure | None:
         axes.set_xlim(-0.5, len(ticks) - 0.5)
         axes.set(title=name_dataset(dataset), xlabel="" if by_size else "labelled training images")
         tidy(axes)
-    for row in grid:
-        row[0].set_ylabel(f"difference in {METRIC_NAMES.get(verdict.metric, verdict.metric)}")
+    for axes in panels[::ACROSS]:
+        axes.set_ylabel(f"difference in {METRIC_NAMES.get(verdict.metric, verdict.metric)}")
     figure.legend(
         [legend[n] for n in names], names, loc="outside lower center", ncols=1, fontsize=8
     )
