@@ -32,12 +32,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--set", action="append", default=[], metavar="KEY=VALUE",
         help="a parameter for all experiments, or EXPERIMENT.KEY=VALUE for one")  # fmt: skip
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--scheduler", metavar="ADDRESS", help="address of a Dask scheduler")
+    where.add_argument("--scheduler", metavar="ADDRESS",
+                       help="run on the workers of this Dask scheduler")  # fmt: skip
     where.add_argument("--slurm", type=Path, metavar="FILE",
-                       help="YAML with the arguments of dask_jobqueue.SLURMCluster")  # fmt: skip
+                       help="run in N jobs of Slurm (--jobs N); FILE is YAML with the arguments of "
+                       "dask_jobqueue.SLURMCluster")  # fmt: skip
+    add(
+        "--per-gpu", type=int, default=1, metavar="N", help="runs at a time on one GPU (default: 1)"
+    )
     options = parser.parse_args(arguments)
-    if options.jobs < 1:
-        parser.error("--jobs: expected a number from 1")
+    for name in ("jobs", "per_gpu"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')}: expected a number from 1")
     return options
 
 
@@ -100,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
                 [f"--only {options.only}: fits no run of {options.params} (experiments: {known})"]
             )
         forced = fitting(runs, options.only) if options.force else frozenset()
-        from lib.batch.runner import check_slurm
+        from lib.batch.cluster import check_slurm
         from lib.batch.session import print_plan, run_study
 
         if options.slurm is not None:
@@ -126,6 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
             forced=forced,
             scheduler=options.scheduler,
             slurm=options.slurm,
+            per_gpu=options.per_gpu,
             params=options.params,
         )
     except (StudyError, ParameterError) as error:

@@ -31,10 +31,11 @@ import nbformat
 import lib.batch.launch
 import lib.batch.runner
 from bench.measuring import OUT, Goal, say_goals, write_rows
+from lib.batch.engine import open_engine
 from lib.batch.forkserver import IMPORTS, can_fork
 from lib.batch.launch import execute_in_process
 from lib.batch.plan import plan_study
-from lib.batch.runner import open_executor, run_plan
+from lib.batch.runner import run_plan
 from lib.batch.spec import Outcome, Spec
 from lib.batch.study import read_study
 from lib.params import NOTEBOOKS, ROOT
@@ -145,9 +146,9 @@ def run_study(params: Path, results: Path, jobs: int) -> tuple[dict[str, float],
     folder = results / study.name
     with (
         mock.patch.object(lib.batch.runner, "execute_in_process", execute),
-        open_executor(jobs) as (executor, slots),
+        open_engine(jobs) as engine,
     ):
-        report = run_plan(runs, study.name, folder, executor, slots=slots, show=lambda _: None)
+        report = run_plan(runs, study.name, folder, engine, show=lambda _: None)
     check(list(report.outcomes.values()))
     rendered = {
         name: timed(

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event, Lock
@@ -20,6 +20,7 @@ from lib.batch.disk import CANNOT_WRITE
 from lib.batch.done import is_done, recover
 from lib.batch.execute import shorten_log
 from lib.batch.forkserver import DIED, ForkServer, can_fork
+from lib.batch.gpus import take_gpus
 from lib.batch.lifeline import start_on_lifeline
 from lib.batch.locks import hold
 from lib.batch.spec import LOG, Outcome, Spec
@@ -43,6 +44,9 @@ _servers_lock = Lock()
 # What ends each run that is being executed in this process's name, and whether all shall end.
 _endings: dict[str, Callable[[], None]] = {}
 _stopped = Event()
+# Runs that this process was asked to execute and is not through with; those of them to be ended.
+_under_way: set[str] = set()
+_unwanted: set[str] = set()
 
 
 def stop_runs() -> None:
@@ -55,6 +59,38 @@ def stop_runs() -> None:
 def allow_runs() -> None:
     """Let runs be started again after `stop_runs`."""
     _stopped.clear()
+
+
+def end_named(names: Iterable[str], patience: float = 20.0) -> list[str]:
+    """End those of the named runs that this process executes; names that are still there then."""
+    mine = _under_way.intersection(names)
+    _unwanted.update(mine)
+    for name in mine:
+        _endings.get(name, lambda: None)()
+    end = time.monotonic() + patience
+    while mine & _under_way and time.monotonic() < end:
+        time.sleep(0.05)
+    return sorted(mine & _under_way)
+
+
+def is_unwanted(name: str) -> bool:
+    """Whether a run that this process executes is to end."""
+    return _stopped.is_set() or name in _unwanted
+
+
+def server_for(environment: Mapping[str, str]) -> ForkServer:
+    """The fork server for runs with this environment; started where there is none."""
+    key = (environment["OMP_NUM_THREADS"], environment["PYTHONPATH"])
+    with _servers_lock:
+        if key not in _servers or not _servers[key].alive:
+            _servers[key] = ForkServer(environment)
+        return _servers[key]
+
+
+def warm_up(slots: int) -> None:
+    """Start what the first of runs to come would wait for, as many at a time: its imports."""
+    if can_fork():
+        server_for(environment_of(choose_threads(slots)))
 
 
 def run_process(
@@ -73,13 +109,8 @@ def run_process(
             process = start_on_lifeline(command, environment, stdout=stream, stderr=stream)
             started(process.kill)
             return process.wait()
-    key = (environment["OMP_NUM_THREADS"], environment["PYTHONPATH"])
-    with _servers_lock:
-        if key not in _servers or not _servers[key].alive:
-            _servers[key] = ForkServer(environment)
-        server = _servers[key]
     try:
-        return server.run(task, log, environment, started)
+        return server_for(environment).run(task, log, environment, started)
     except OSError:
         return DIED
 
@@ -97,6 +128,7 @@ def execute_in_process(spec: Spec) -> Outcome:
         _endings.get(spec.name, lambda: None)()
 
     began = time.time()
+    _under_way.add(spec.name)
     try:
         with hold(study_folder, spec.name, leave) as other:
             if other is not None:
@@ -109,6 +141,20 @@ def execute_in_process(spec: Spec) -> Outcome:
     except OSError as error:
         reason = f"cannot write {error.filename or spec.work}: {error.strerror or error}"
         return Outcome(spec.name, False, time.time() - began, "", None, reason)
+    finally:
+        _under_way.discard(spec.name)
+        _unwanted.discard(spec.name)
+
+
+def environment_of(threads: int) -> dict[str, str]:
+    """What a run with so many threads finds in its environment, whichever run it is."""
+    # The kernel starts in the notebooks' folder: it finds `lib` from there without installation.
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
 
 
 def execute_held(spec: Spec) -> Outcome:
@@ -119,23 +165,33 @@ def execute_held(spec: Spec) -> Outcome:
     final_answer.unlink(missing_ok=True)
     write_text(task, json.dumps(asdict(spec)))
     environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(choose_threads(spec.slots)),
+        **environment_of(spec.threads or choose_threads(spec.slots)),
         PLANNED: spec.name,
         PLANNED_DATA: spec.data,
     }
-    # The kernel starts in the notebooks' folder: it finds `lib` from there without installation.
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    if spec.threads:  # a worker of Dask has numbers of its own here
+        for name in ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            environment.pop(name, None)
     began = time.time()
+
+    def unwanted() -> bool:
+        return is_unwanted(spec.name)
 
     def note(end: Callable[[], None]) -> None:
         _endings[spec.name] = end
-        if _stopped.is_set():
+        if unwanted():
             end()
 
+    progress = spec.work / "progress"
+
+    def wait() -> None:
+        write_text(progress, "waits for a GPU")
+
     try:
-        status = DIED if _stopped.is_set() else run_process(task, spec.log, environment, note)
+        with take_gpus(spec.params, spec.per_gpu, unwanted, wait) as devices:
+            environment |= devices
+            progress.unlink(missing_ok=True)
+            status = DIED if unwanted() else run_process(task, spec.log, environment, note)
     finally:
         _endings.pop(spec.name, None)
     if final_answer.exists() and not answer.exists():

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Executor,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lib.batch.disk import cannot_write, say_trouble
 from lib.batch.done import is_done
-from lib.batch.launch import allow_runs, execute_in_process, stop_runs
+from lib.batch.engine import Engine
+from lib.batch.gpus import count_gpus
+from lib.batch.launch import execute_in_process
 from lib.batch.locks import WATCH, lock_path
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import Progress
 from lib.batch.spec import Outcome, Spec
-from lib.batch.study import StudyError, read_yaml
 from lib.page import SYNTHETIC
 
 # Seconds between two looks at a run that another process is at.
@@ -77,9 +68,8 @@ def run_plan(
     runs: list[PlannedRun],
     study: str,
     study_folder: Path,
-    executor: Executor,
+    engine: Engine,
     *,
-    slots: int,
     forced: Collection[str] = (),
     drop: tuple[str, ...] = ("checkpoints",),
     show: Callable[[str], None] = print,
@@ -88,14 +78,14 @@ def run_plan(
 ) -> Report:
     """Execute `runs` (ordered so that each follows what it needs) and say how it goes.
 
-    slots: how many run at a time. forced: names of runs to do again although they are done. drop:
-    what is not kept of a run. A run that fails does not stop the others; those that need it are
-    skipped, and the report says why. A run that another process is at is left to it, and waited
-    for. after_each is called whenever a run has ended, before any that needs it starts, with what
-    there is to report so far and the names of the runs under way. Once `stop` says so, what runs is
-    ended, and its checkpoints stay. When the disk takes nothing more, nothing is started any more.
+    forced: names of runs to do again although they are done. drop: what is not kept of a run. A run
+    that fails does not stop the others; those that need it are skipped, and the report says why. A
+    run that another process is at is left to it, and waited for. after_each is called whenever a
+    run has ended, before any that needs it starts, with what there is to report so far and the
+    names of the runs under way. Once `stop` says so, what runs is ended, and its checkpoints stay.
+    When the disk takes nothing more, nothing is started any more.
     """
-    plan = _Plan(runs, study, study_folder, executor, slots, frozenset(forced), drop, show)
+    plan = _Plan(runs, study, study_folder, engine, frozenset(forced), drop, show)
     while plan.waiting or plan.running:
         if stop() or (plan.report.trouble and not plan.running):
             plan.end()
@@ -122,38 +112,50 @@ class _Plan:
         runs: list[PlannedRun],
         study: str,
         study_folder: Path,
-        executor: Executor,
-        slots: int,
+        engine: Engine,
         forced: frozenset[str],
         drop: tuple[str, ...],
         show: Callable[[str], None],
     ) -> None:
-        self.study, self.folder, self.executor = study, study_folder, executor
-        self.slots, self.forced, self.drop = slots, forced, drop
+        self.study, self.folder, self.engine = study, study_folder, engine
+        self.room, self.forced, self.drop = engine.room(), forced, drop
         self.report = Report()
         self.waiting = {run.name: run for run in runs}
         for name in list(self.waiting):
             if is_done(study_folder, name) and name not in forced:
                 self.report.already.append(name)
                 del self.waiting[name]
-        self.progress = Progress(list(self.waiting.values()), study_folder, show, slots)
+        self.progress = Progress(list(self.waiting.values()), study_folder, show, self.room.runs)
         self.running: dict[Future[Outcome], PlannedRun] = {}
+        self.gpus: dict[str, int] = {}  # that each run under way has
         self.next_look: dict[str, float] = {}  # at runs that others are at
 
     def start_what_can(self) -> None:
         """Start what has its needs and a slot; skip what needs a failed run."""
         if self.report.trouble:
             return
-        for run in list(self.waiting.values()):
+        self.room = self.engine.room()
+        self.progress.slots = max(1, self.room.runs)
+        # Runs without a GPU must not fill the places of those that could be on one.
+        for run in sorted(self.waiting.values(), key=lambda run: not self.count_gpus(run)):
             broken = [need for need in run.needs if is_broken(need, self.report)]
             if broken:
                 self.report.skipped[run.name] = f"needs {broken[0]}"
                 self.progress.skipped(run, broken[0])
                 del self.waiting[run.name]
-            elif len(self.running) < self.slots and not set(run.needs) & (
+            elif self.has_place(run) and not set(run.needs) & (
                 set(self.waiting) | {r.name for r in self.running.values()}
             ):
                 self.start(run)
+
+    def has_place(self, run: PlannedRun) -> bool:
+        """Whether a run can start beside those under way."""
+        beside = [self.gpus[other.name] for other in self.running.values()]
+        return self.room.fits(self.count_gpus(run), beside)
+
+    def count_gpus(self, run: PlannedRun) -> int:
+        """GPUs that a run gets; one that asks for more than there are says so itself."""
+        return min(count_gpus(run.params), self.room.most)
 
     def start(self, run: PlannedRun) -> None:
         """Start a run, unless another process is at it or the disk takes nothing."""
@@ -170,8 +172,10 @@ class _Plan:
         if run.name not in self.next_look:
             self.progress.started(run)
         forced = run.name in self.forced
-        spec = make_spec(run, self.study, self.folder, self.slots, forced=forced, drop=self.drop)
-        self.running[self.executor.submit(execute_in_process, spec)] = run
+        slots = self.room.runs
+        spec = make_spec(run, self.study, self.folder, slots, forced=forced, drop=self.drop)
+        self.gpus[run.name] = self.count_gpus(run)
+        self.running[self.engine.submit(execute_in_process, spec, self.gpus[run.name])] = run
         del self.waiting[run.name]
 
     def leave(self, run: PlannedRun, who: str) -> None:
@@ -186,10 +190,14 @@ class _Plan:
         done, _ = wait(self.running, timeout=1.0, return_when=FIRST_COMPLETED)
         self.progress.tick()
         found = []
+        trouble = self.engine.trouble()
         for future in done:
             run = self.running.pop(future)
             outcome = finished(future, run)
-            if outcome.busy:
+            if trouble and not outcome.ok:
+                self.report.trouble = trouble
+                self.report.stopped.append(run.name)
+            elif outcome.busy:
                 self.leave(run, outcome.busy)
             else:
                 found.append((run, outcome))
@@ -205,11 +213,7 @@ class _Plan:
 
     def end(self) -> None:
         """End what runs; what was done by then counts."""
-        stop_runs()
-        for future in self.running:
-            future.cancel()
-        local = isinstance(self.executor, ThreadPoolExecutor)
-        wait(self.running, timeout=None if local else 1.0)
+        self.engine.end({future: run.name for future, run in self.running.items()})
         for future, run in self.running.items():
             outcome = finished(future, run) if future.done() else None
             if outcome is not None and outcome.ok:
@@ -218,7 +222,6 @@ class _Plan:
                 self.report.stopped.append(run.name)
         self.report.unstarted += list(self.waiting)
         self.waiting, self.running = {}, {}
-        allow_runs()
 
 
 def is_broken(name: str, report: Report) -> bool:
@@ -233,54 +236,3 @@ def finished(future: Future[Outcome], run: PlannedRun) -> Outcome:
         return future.result()
     except (Exception, CancelledError) as error:
         return Outcome(run.name, False, 0.0, "", None, f"worker: {type(error).__name__}: {error}")
-
-
-@contextmanager
-def open_executor(
-    jobs: int, scheduler: str | None = None, slurm: Path | None = None
-) -> Iterator[tuple[Executor, int]]:
-    """An executor and how many runs to hand it at a time.
-
-    Local by default: `jobs` processes. scheduler: the address of a running Dask scheduler. slurm:
-    a YAML file with the keyword arguments of `dask_jobqueue.SLURMCluster`, which is started with
-    `jobs` workers and ended afterwards. Workers must see the same files. Raises StudyError where
-    the scheduler does not answer or the file's arguments are not SLURMCluster's.
-    """
-    if scheduler is None and slurm is None:
-        with ThreadPoolExecutor(jobs) as pool:
-            yield pool, jobs
-        return
-    from dask.distributed import Client
-
-    with ExitStack() as stack:
-        try:
-            cluster = scheduler if slurm is None else stack.enter_context(start_slurm(slurm, jobs))
-            client = stack.enter_context(Client(cluster))
-        except (OSError, TypeError, ValueError) as error:
-            asked = f"--slurm {slurm}" if slurm is not None else f"--scheduler {scheduler}"
-            raise StudyError([f"{asked}: {' '.join(str(error).split())}"]) from error
-        if slurm is not None:
-            began = time.time()
-            client.wait_for_workers(1, timeout=3600)
-            print(f"first Slurm worker after {time.time() - began:.0f} s")
-        slots = max(1, sum(client.nthreads().values()), jobs if slurm is not None else 0)
-        yield stack.enter_context(client.get_executor(pure=False)), slots
-
-
-def check_slurm(file: Path, *, submit: bool) -> None:
-    """StudyError where the file is missing or no mapping, or `submit` and there is no Slurm."""
-    if not isinstance(read_yaml(file), dict):
-        raise StudyError([f"{file}: expected the arguments of SLURMCluster as keys and values"])
-    if submit and shutil.which("sbatch") is None:
-        raise StudyError(
-            [f"--slurm {file}: no sbatch command here; call run_all.py on a login node"]
-        )
-
-
-def start_slurm(file: Path, jobs: int) -> Any:
-    """Start a Slurm cluster of `jobs` workers from the keyword arguments in a YAML file."""
-    from dask_jobqueue import SLURMCluster
-
-    cluster = SLURMCluster(**read_yaml(file))
-    cluster.scale(jobs=jobs)
-    return cluster

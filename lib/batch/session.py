@@ -10,6 +10,7 @@ from pathlib import Path
 from lib.batch.clean import say_superseded
 from lib.batch.disk import cannot_write, say_trouble
 from lib.batch.done import discard, interrupted, is_done, recover
+from lib.batch.engine import open_engine
 from lib.batch.estimate import Estimates
 from lib.batch.index import write_index
 from lib.batch.launch import choose_threads
@@ -17,7 +18,7 @@ from lib.batch.locks import guard, hold
 from lib.batch.owner import record_owner
 from lib.batch.plan import ENCODER_NOTEBOOKS, PlannedRun
 from lib.batch.progress import seconds_in_words
-from lib.batch.runner import Report, open_executor, run_plan
+from lib.batch.runner import Report, run_plan
 from lib.batch.sizes import KEEP, say_bytes, study_bytes
 from lib.batch.spec import Outcome
 from lib.batch.stop import Stop
@@ -106,25 +107,25 @@ def run_study(
     scheduler: str | None,
     slurm: Path | None,
     params: Path,
+    per_gpu: int = 1,
 ) -> int:
     """Run what is selected, write summary.csv and index.html, print where the report is.
 
     runs: the whole plan, which summary and index cover as far as it is done. forced: names of runs
-    to do again although they are done. params: the study's file.
+    to do again although they are done. params: the study's file. jobs, scheduler, slurm, per_gpu:
+    as `lib.batch.engine.open_engine` has them.
     Returns the exit status: 0 when every selected run is done, 1 when some failed or nothing more
     could be written, 130 when it was stopped by Ctrl-C or a signal. Raises StudyError where the
     results cannot be written from the start.
     """
     began = time.time()
-    trouble = cannot_write(study_folder)
-    if trouble:
-        discard_empty(study_folder)
-        raise StudyError([f"--results {trouble}"])
+    refuse(cannot_write(study_folder), study_folder)
     selected, names = each_once(selected), [run.name for run in runs]
     live = LivePage(study, runs, study_folder)
     at_once, at_end = KEEP[study.keep]
     # An encoder that was not kept is made again for a run that needs it.
     forced = {*forced, *without_encoder(selected, study_folder, forced)}
+    undone = to_do(selected, study_folder, forced)
 
     def summarise() -> None:
         # Whoever comes second has also read the runs of whoever came first.
@@ -137,7 +138,9 @@ def run_study(
         live.write(report, running)
 
     def carry_out() -> Report:
-        with open_executor(jobs, scheduler, slurm) as (executor, slots):
+        where = (jobs, scheduler, slurm) if undone else (1, None, None)
+        places = open_engine(*where, per_gpu=per_gpu, folder=study_folder, stop=stop.asked)
+        with places as engine:
             record_owner(study_folder, study.file)
             tidy(study_folder)
             # A report may be the only run left to do, and the summary be of an older plan.
@@ -146,8 +149,7 @@ def run_study(
                 selected,
                 study.name,
                 study_folder,
-                executor,
-                slots=slots,
+                engine,
                 forced=forced,
                 drop=at_once,
                 after_each=after_each,
@@ -259,6 +261,13 @@ def tidy(study_folder: Path) -> None:
         with hold(study_folder, name) as other:
             if other is None:
                 recover(study_folder / "work" / name, study_folder / "runs" / name)
+
+
+def refuse(trouble: str, study_folder: Path) -> None:
+    """StudyError where there is trouble with the results folder, and nothing is left behind."""
+    if trouble:
+        discard_empty(study_folder)
+        raise StudyError([f"--results {trouble}"])
 
 
 def discard_empty(study_folder: Path) -> None:

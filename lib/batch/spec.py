@@ -17,7 +17,8 @@ class Spec:
 
     slots: runs at a time on its machine, which share the cores. banner: shown over its report.
     data: what identifies its data. forced: to be done although it is done. drop: names in its
-    folder that are not kept.
+    folder that are not kept. threads: of the CPU, where whoever asks decides it; 0: by slots.
+    per_gpu: runs that may be on one GPU at a time.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Spec:
     data: str = ""
     forced: bool = False
     drop: tuple[str, ...] = ("checkpoints",)
+    threads: int = 0
+    per_gpu: int = 1
 
     @classmethod
     def read(cls, file: Path) -> Spec:

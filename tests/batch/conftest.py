@@ -165,6 +165,7 @@ def stand_in() -> FakeExecution:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeExecution:
     execution = FakeExecution()
     monkeypatch.setattr("lib.batch.runner.execute_in_process", execution)
+    monkeypatch.setattr("lib.batch.engine.warm_up", lambda _: None)
     return execution
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from lib.batch.engine import Engine
 from lib.batch.execute import Outcome
 from lib.batch.plan import PlannedRun
-from lib.batch.runner import is_done, make_spec, open_executor, run_plan
+from lib.batch.runner import is_done, make_spec, run_plan
 from lib.identity import RANDOM
 
 
@@ -46,8 +47,8 @@ CHAIN = [
 def carry_out(lab: Any, runs: list[PlannedRun], **more: Any) -> tuple[Any, list[str]]:
     said: list[str] = []
     folder = lab.results / "tiny"
-    more = {"slots": 1, **more}
-    report = run_plan(runs, "tiny", folder, AtOnce(), show=said.append, **more)
+    engine = Engine(AtOnce(), more.pop("slots", 1))
+    report = run_plan(runs, "tiny", folder, engine, show=said.append, **more)
     return report, said
 
 
@@ -144,7 +145,7 @@ def test_no_more_runs_at_a_time_than_slots(lab: Any, monkeypatch: pytest.MonkeyP
     runs = [planned(f"data-{i}") for i in range(6)]
     with ThreadPoolExecutor(6) as pool:
         folder = lab.results / "tiny"
-        report = run_plan(runs, "tiny", folder, pool, slots=2, show=lambda line: None)
+        report = run_plan(runs, "tiny", folder, Engine(pool, 2), show=lambda line: None)
     assert report.ok
     assert most == [2]
 
@@ -160,9 +161,3 @@ def test_what_a_run_is_executed_with(lab: Any, fake: Any) -> None:
     run = replace(planned("data-phantom"), synthetic=True)
     spec = make_spec(run, "tiny", lab.results / "tiny", os.cpu_count() or 1)
     assert "Synthetic data" in spec.banner
-
-
-def test_the_local_executor_has_a_slot_for_each_job() -> None:
-    with open_executor(3) as (executor, slots):
-        assert slots == 3
-        assert executor.submit(abs, -1).result() == 1

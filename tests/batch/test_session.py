@@ -273,7 +273,13 @@ def test_a_scheduler_that_does_not_answer_is_exit_2(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--jobs", "0"], ["--jobs", "two"], ["--scheduler", "a", "--slurm", "b"], ["--frce"]],
+    [
+        ["--jobs", "0"],
+        ["--jobs", "two"],
+        ["--per-gpu", "0"],
+        ["--scheduler", "a", "--slurm", "b"],
+        ["--frce"],
+    ],
 )
 def test_wrong_arguments_are_exit_2(run_all: RunAll, chain: Path, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -7,6 +7,8 @@ import csv
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 import run_all
 from lib.batch import launch, runner, session
+from lib.batch.engine import Engine
 from lib.batch.spec import Outcome, Spec
 
 
@@ -60,14 +63,21 @@ def diary(lab: Any) -> list[list[str]]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No long waits, and no figures."""
+    """No long waits, no figures, no Dask."""
 
     def write_index(_: object, runs: object, folder: Path, *__: object) -> Path:
         (folder / "index.html").write_text("index", encoding="utf-8")
         return folder / "index.html"
 
+    @contextlib.contextmanager
+    def open_threads(jobs: int, *_: object, **__: object) -> Iterator[Engine]:
+        # Dask's threads, if another test has started them, are not there in a fork.
+        with ThreadPoolExecutor(jobs) as pool:
+            yield Engine(pool, jobs)
+
     monkeypatch.setattr(runner, "RETRY", 0.05)
     monkeypatch.setattr(session, "write_index", write_index)
+    monkeypatch.setattr(session, "open_engine", open_threads)
 
 
 def test_they_share_the_work_and_end_with_the_same_summary(
