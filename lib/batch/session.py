@@ -18,6 +18,7 @@ from lib.batch.locks import guard, hold
 from lib.batch.owner import record_owner
 from lib.batch.plan import ENCODER_NOTEBOOKS, PlannedRun
 from lib.batch.progress import seconds_in_words
+from lib.batch.room import needed_bytes, say_room, too_little_room
 from lib.batch.runner import Report, run_plan
 from lib.batch.sizes import KEEP, say_bytes, study_bytes
 from lib.batch.spec import Outcome
@@ -82,6 +83,9 @@ def print_plan(
         totals.append(f"about {seconds_in_words(several)} with --jobs {jobs}")
     for line in say_superseded(study_folder, plan, params):
         print(line)
+    if todo:
+        needed = needed_bytes(runs, undone, study_folder, jobs=jobs, keep=study.keep)
+        print(f"What is to do takes {say_room(needed, study_folder)[0]}")
     count = f"{len(runs)} runs, {len(runs) - len(todo)} done, {len(todo)} to do"
     print(", ".join([count, *totals]))
 
@@ -116,7 +120,7 @@ def run_study(
     as `lib.batch.engine.open_engine` has them.
     Returns the exit status: 0 when every selected run is done, 1 when some failed or nothing more
     could be written, 130 when it was stopped by Ctrl-C or a signal. Raises StudyError where the
-    results cannot be written from the start.
+    results cannot be written from the start, or the disk is far too small for them.
     """
     began = time.time()
     refuse(cannot_write(study_folder), study_folder)
@@ -126,6 +130,8 @@ def run_study(
     # An encoder that was not kept is made again for a run that needs it.
     forced = {*forced, *without_encoder(selected, study_folder, forced)}
     undone = to_do(selected, study_folder, forced)
+    lacking = too_little_room(selected, undone, study_folder, jobs=jobs, keep=study.keep)
+    refuse(lacking, study_folder)
 
     def summarise() -> None:
         # Whoever comes second has also read the runs of whoever came first.
