@@ -56,6 +56,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.probe
 	$(BIN)/python -m bench.bootstrap
 	$(BIN)/python -m bench.overhead
+	$(BIN)/python -m bench.cluster
 	$(BIN)/python -m bench.scaling
 	$(BIN)/python -m bench.retrieval
 	$(BIN)/python -m bench.cost

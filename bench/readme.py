@@ -178,6 +178,7 @@ COLUMNS: dict[str, dict[str, str]] = {
               "faster_than_loader": "ours/loader", "ours_loss": "validation loss, nats",
               "loop_loss": "the loop's best, nats"},
     "overhead": {"what": "what", "seconds": "s", "runs": "runs"},
+    "cluster": {"way": "by", "workers": "at a time", "runs": "runs", "seconds": "s"},
 }  # fmt: skip
 COLUMNS["gpu_augment"] = COLUMNS["augment"]
 TABLES: dict[str, Callable[[Content], str]] = {
