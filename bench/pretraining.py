@@ -181,6 +181,7 @@ def bench_recipe(cell: Cell, epochs: int) -> Recipe:
         augment=cell.augment, crop_scale=0.0, encoder="resnet18", stem=cell.stem, init="scratch",
         epochs=epochs, warmup_epochs=0, batch_size=cell.batch, temperature=TEMPERATURE,
         optimizer="adamw", lr=RATE, weight_decay=0.0, gradient_clip=0.0, projection_dim=WIDTH,
+        projection_layers=2, projection_norm="none",
         knn_every=1, knn_k=20, seed=0,
     )  # fmt: skip
 

@@ -19,6 +19,8 @@ Check = Callable[[Any], Any]
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
 # What Windows takes for a device, whatever follows after a dot.
 DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+# Pixels of an image that any blur fits into; whether it fits into a study's is for its plan.
+LARGE = 256
 # Unicode's control characters, lone surrogates (of file names), line and paragraph separators.
 CONTROL = ("Cc", "Cs", "Zl", "Zp")
 
@@ -125,10 +127,20 @@ def one_of(*choices: str) -> Check:
 
 
 def augmentation(value: Any) -> str:
-    """Accept the name of an augmentation sequence (`lib.augment.SEQUENCES`)."""
-    from lib.augment import SEQUENCES  # torch: only when a file is checked
+    """Accept an augmentation sequence (`lib.augment.SEQUENCES`), and what of it differs.
 
-    return str(one_of(*SEQUENCES)(value))
+    `natural`, or `natural rotation=180 blur_p=0.5` (`lib.augment.written`).
+    """
+    from lib.augment import SEQUENCES, make_augment  # torch: only when a file is checked
+    from lib.augment.written import read_augment, write_augment
+
+    one_of(*SEQUENCES)((value.split() or [""])[0] if isinstance(value, str) else value)
+    try:
+        written = write_augment(*read_augment(text(value)))
+        make_augment(written, LARGE, 3)
+    except ValueError as error:
+        raise ParameterError(str(error).removeprefix("augment ")) from None
+    return written
 
 
 def device_name(value: Any) -> str:
@@ -215,5 +227,5 @@ def grade_scale(value: Any) -> str:
 
 
 def training_augmentation(value: Any) -> str:
-    """Accept `none` or the name of an augmentation sequence."""
+    """Accept `none` or an augmentation sequence, and what of it differs."""
     return "none" if value == "none" else augmentation(value)

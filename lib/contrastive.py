@@ -45,6 +45,8 @@ class Recipe:
     weight_decay: float
     gradient_clip: float
     projection_dim: int
+    projection_layers: int
+    projection_norm: str
     knn_every: int
     knn_k: int
     seed: int
@@ -151,7 +153,11 @@ class ContrastiveModule(pl.LightningModule):
         self.y = y if recipe.method == "supcon" else None
         with seeded(recipe.seed + 1):
             self.head = ProjectionHead(
-                encoder.feature_dim, encoder.feature_dim, recipe.projection_dim
+                encoder.feature_dim,
+                encoder.feature_dim,
+                recipe.projection_dim,
+                depth=recipe.projection_layers,
+                batch_norm=recipe.projection_norm == "batch",
             )
         self.encoder, self.recipe, self.monitor = encoder, recipe, monitor
         self.augment, self.store, self.number_format = augment, store, (precision, layout)

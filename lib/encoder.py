@@ -103,6 +103,8 @@ class Encoder(nn.Module):
 class ProjectionHead(nn.Module):
     """The head g of SimCLR, z = W₂ ReLU(W₁ h): h [B, in_dim] → z [B, out_dim], not normalised.
 
+    depth: linear layers; 1 is z = W h, 3 what SimCLRv2 (Chen et al. 2020) takes for large networks.
+
     Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations", eq. 1
     and section 4.2. The paper's equation has no batch normalisation, the authors' code has it;
     `batch_norm=True` puts one before the ReLU, which helps with thousands of images a batch and
@@ -110,17 +112,27 @@ class ProjectionHead(nn.Module):
     """
 
     def __init__(
-        self, in_dim: int, hidden_dim: int, out_dim: int, *, batch_norm: bool = False
+        self,
+        in_dim: int,
+        hidden_dim: int,
+        out_dim: int,
+        *,
+        depth: int = 2,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.in_dim, self.out_dim = in_dim, out_dim
-        self.layers = nn.Sequential(
-            # The normalisation subtracts the mean, a bias before it would do nothing.
-            nn.Linear(in_dim, hidden_dim, bias=not batch_norm),
-            nn.BatchNorm1d(hidden_dim) if batch_norm else nn.Identity(),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden_dim, out_dim),
-        )
+        layers: list[nn.Module] = []
+        width = in_dim
+        for _ in range(depth - 1):
+            layers += [
+                # The normalisation subtracts the mean, a bias before it would do nothing.
+                nn.Linear(width, hidden_dim, bias=not batch_norm),
+                nn.BatchNorm1d(hidden_dim) if batch_norm else nn.Identity(),
+                nn.ReLU(inplace=True),
+            ]
+            width = hidden_dim
+        self.layers = nn.Sequential(*layers, nn.Linear(width, out_dim))
 
     def forward(self, h: Tensor) -> Tensor:
         """Projections z [B, out_dim] of features h [B, in_dim]."""

@@ -191,6 +191,18 @@ def short_name(dataset: str) -> str:
     return f"{kind}:{'/'.join(Path(path).parts[-2:])}" if colon else dataset
 
 
+def column_name(params: Mapping[str, Any]) -> str:
+    """A run's data set as summary.csv names it, `breastmnist (trainval)` where test was put away.
+
+    Numbers by which a recipe is chosen must never be taken for those of the test split.
+    """
+    from lib.data.folds import TRAINVAL
+
+    name = short_name(str(params.get("dataset", "")))
+    chosen = params.get("folds") and params.get("folds_of") == "trainval"
+    return name + TRAINVAL if chosen else name
+
+
 def absolute_dataset(dataset: str) -> str:
     """The same data set with its path made absolute, so that it is found from any folder.
 
@@ -226,7 +238,8 @@ def run_name(notebook: str, params: Mapping[str, Any], origin: Origin, data: str
     augment = params.get("augment", origin.augment if "init" in params else "")
     size = "" if params.get("size", 28) == 28 else f"{params['size']}px"
     words = [notebook.partition("_")[2], slug(str(params.get("dataset", ""))), size]
-    words += [slug(method), augment, slug(str(params.get("variant", "")))]
-    fold = f"f{params['fold']}" if params.get("folds") else ""
+    words += [slug(method), slug(augment), slug(str(params.get("variant", "")))]
+    dev = "trainval-" if params.get("folds_of") == "trainval" else ""
+    fold = f"{dev}f{params['fold']}" if params.get("folds") else ""
     seed = f"s{params['seed']}" if "seed" in params else ""
     return "-".join(str(word) for word in [*words, fold, seed, digest(content)] if word)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from lib.data.embedded import EMBEDDED
+from lib.data.embedded import is_synthetic
 from lib.paired import fold_ratio
 from lib.params import ROOT
 from lib.run import COLUMNS, summary_file
@@ -46,7 +46,7 @@ def read_study(params: SimpleNamespace) -> tuple[pd.DataFrame, pd.DataFrame]:
     table = read_summary(summary_file(vars(params), results))
     table = table[table["protocol"] != VERDICT]
     table = table.sort_values("notebook", key=lambda name: name == SIZES_NOTEBOOK, kind="stable")
-    synthetic = table["dataset"].isin(list(EMBEDDED))
+    synthetic = table["dataset"].map(is_synthetic).astype(bool)
     return table[~synthetic].reset_index(drop=True), table[synthetic].reset_index(drop=True)
 
 

@@ -59,6 +59,9 @@ PARAMETERS: dict[str, Parameter] = {
     "size": Parameter(whole(7, 1024), "image side in pixels"),
     "split_seed": Parameter(whole(0, SEEDS), "seed of the split, where a data set brings none"),
     "folds": Parameter(whole(0, 100), "folds of a cross-validation; 0: the data set's own split"),
+    "folds_of": Parameter(
+        one_of("all", "trainval"), "images in the folds; trainval: the test split is put away"
+    ),
     "fold": Parameter(whole(0, 99), "which fold is the test split, from 0"),
     "cap_per_class": Parameter(whole(0), "at most so many images of each class; 0: all"),
     "max_unreadable": Parameter(number(0, 1), "share of unreadable images that stops the run"),
@@ -74,7 +77,9 @@ PARAMETERS: dict[str, Parameter] = {
     "variant": Parameter(
         short_text(60), "a name in tables, where runs differ in a parameter without column"
     ),
-    "augment": Parameter(augmentation, "augmentation sequence"),
+    "augment": Parameter(
+        augmentation, "augmentation sequence; settings that differ follow: novel rotation=180"
+    ),
     "crop_scale": Parameter(number(0, 1), "smallest crop as a share of the area; 0: sequence's"),
     "encoder": Parameter(one_of("resnet18", "resnet50"), "encoder architecture"),
     "stem": Parameter(
@@ -91,6 +96,10 @@ PARAMETERS: dict[str, Parameter] = {
     "weight_decay": Parameter(number(0), "weight decay (not on biases and BatchNorm)"),
     "gradient_clip": Parameter(number(0), "largest gradient norm; 0: no clipping"),
     "projection_dim": Parameter(whole(2), "width of the projection z"),
+    "projection_layers": Parameter(whole(1, 8), "linear layers of the projection head"),
+    "projection_norm": Parameter(
+        one_of("none", "batch"), "normalisation inside the projection head"
+    ),
     "knn_every": Parameter(whole(1), "epochs between kNN checks on the validation split"),
     # evaluation
     "labels": Parameter(label_budgets, "labelled training images: a count, all, or a list"),

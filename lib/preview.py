@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lib.augment import SEQUENCES, make_augment
-from lib.augment.sequences import Overrides
+from lib.augment.pipeline import Overrides
 from lib.data.base import DataSet
 from lib.findings.names import plain
 

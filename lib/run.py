@@ -22,6 +22,7 @@ from lib.identity import (
     Origin,
     absolute_dataset,
     code_fingerprint,
+    column_name,
     combined_mark,
     commit,
     module_fingerprints,
@@ -88,7 +89,7 @@ class Run:
         if p.cap_per_class:
             data = cap_classes(data, p.cap_per_class, p.split_seed)
         if p.folds:
-            data = choose_fold(data, p.folds, p.fold, p.split_seed)
+            data = choose_fold(data, p.folds, p.fold, p.split_seed, p.folds_of)
         return data
 
     def load_queries(self) -> DataSet | None:
@@ -123,7 +124,7 @@ class Run:
             "study": p.study,
             "run": self.name,
             "notebook": self.notebook,
-            "dataset": short_name(getattr(p, "dataset", "")),
+            "dataset": column_name(vars(p)),
             "size": getattr(p, "size", ""),
             "method": self.method if hasattr(p, "dataset") else "",
             "augment": getattr(p, "augment", self.origin.augment),
@@ -166,6 +167,8 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     params["study"] = params["study"] or INTERACTIVE
     if params.get("folds", 0) and params["fold"] >= params["folds"]:
         raise ParameterError(f"fold: {params['fold']} of {params['folds']}; the first is 0")
+    if params.get("folds_of", "all") != "all" and not params["folds"]:
+        raise ParameterError(f"folds_of: {params['folds_of']} needs folds: a number of them")
     named = [key for key in DATASETS if params.get(key)]
     params |= {key: absolute_dataset(params[key]) for key in named}
     results = Path(params["results"] or ROOT / "results").expanduser()

@@ -127,7 +127,7 @@ def fit(
                 TensorBoardLogger(folder, name="logs", version="tensorboard"),
             ],
             callbacks=callbacks,
-            plugins=[CompleteCheckpointIO()],
+            plugins=[CompleteCheckpointIO(), *surroundings(crew)],
             enable_progress_bar=False,
             enable_model_summary=False,
             log_every_n_steps=1,
@@ -154,6 +154,13 @@ def watch_progress(folder: Path, epochs: int, show: bool) -> Iterator[Callable[[
                 bar.update(done - bar.n)
 
         yield watch
+
+
+def surroundings(crew: Crew) -> list[LightningEnvironment]:
+    """One process is one process, also inside a Slurm job of several tasks, where Lightning would
+    take it for one of them. A crew's strategy says so by itself.
+    """
+    return [LightningEnvironment()] if crew.size == 1 else []
 
 
 def processes(module: pl.LightningModule, kind: str, number: int, crew: Crew) -> dict[str, Any]:

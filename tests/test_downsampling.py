@@ -46,6 +46,8 @@ PARAMS: dict[str, Any] = {
     "weight_decay": 1e-4,
     "gradient_clip": 1.0,
     "projection_dim": 16,
+    "projection_layers": 2,
+    "projection_norm": "none",
     "knn_every": 1,
     "knn_k": 5,
     "bootstrap": 100,

@@ -218,6 +218,13 @@ def test_projection_head_is_the_papers_mlp() -> None:
     assert count_parameters(head) == (6 * 5 + 5) + (5 * 4 + 4)
 
 
+def test_the_depth_of_the_projection_head_counts_its_linear_layers() -> None:
+    for depth, expected in ((1, 6 * 4 + 4), (3, (6 * 5 + 5) + (5 * 5 + 5) + (5 * 4 + 4))):
+        head = ProjectionHead(6, 5, 4, depth=depth)
+        assert count_parameters(head) == expected
+        assert head(torch.randn(3, 6)).shape == (3, 4)
+
+
 def test_projection_head_with_batch_norm_normalises_before_the_relu() -> None:
     head = ProjectionHead(6, 5, 4, batch_norm=True)
     hidden = head.layers[:2](torch.randn(64, 6) * 9 + 3)

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from lib import identity
+from lib.data.embedded import is_synthetic
 from lib.identity import (
     PRESENTATION,
     RANDOM,
     Origin,
     absolute_dataset,
     code_fingerprint,
+    column_name,
     commit,
     finetuned_name,
     imported_modules,
@@ -191,6 +193,24 @@ def test_a_fold_and_a_variant_stand_in_the_name() -> None:
         "pretrain-phantom-simclr-novel-warm-start-f2-s0-"
     )
     assert name_of("01_pretrain", folds=0, fold=2).startswith("pretrain-phantom-simclr-novel-s0-")
+
+
+def test_numbers_without_the_test_split_are_named_so() -> None:
+    kept = {"dataset": "breastmnist", "folds": 5, "folds_of": "all"}
+    assert column_name(kept) == "breastmnist"
+    assert column_name({**kept, "folds": 0, "folds_of": "trainval"}) == "breastmnist"
+    tried = {**kept, "folds_of": "trainval"}
+    assert column_name(tried) == "breastmnist (trainval)"
+    assert column_name({**tried, "dataset": "csv:/a/b/c.csv"}) == "csv:b/c.csv (trainval)"
+    assert is_synthetic(column_name({**tried, "dataset": "phantom"}))
+    assert not is_synthetic(column_name(tried))
+    name = name_of("01_pretrain", folds=5, fold=2, folds_of="trainval")
+    assert name.startswith("pretrain-phantom-simclr-novel-trainval-f2-s0-")
+
+
+def test_an_augmentation_with_settings_makes_a_readable_name() -> None:
+    name = name_of("01_pretrain", augment="novel rotation=180 blur_p=0.5")
+    assert name.startswith("pretrain-phantom-simclr-novel-rotation-180-blur-p-0-5-s0-")
 
 
 # Where an encoder comes from

@@ -267,6 +267,19 @@ def test_supcon_and_folds(tmp_path: Path) -> None:
     assert set(rows["fold"]) == {1}
 
 
+def test_a_recipe_is_tried_without_the_test_split(tmp_path: Path) -> None:
+    dataset = f"npz:{write_npz(tmp_path / 'tiny.npz', 'ordinal')}"
+    tried = {"augment": "novel jitter=0.5 rotation=20", "projection_norm": "batch"}
+    folds = {"folds": 3, "folds_of": "trainval", "fold": 1}
+    done = execute_here(
+        "01_pretrain", tmp_path / "run", tmp_path,
+        dataset=dataset, device="cpu", **folds, **tried, **QUICK, projection_layers=3,
+    )  # fmt: skip
+    rows = pd.DataFrame(done["rows"])
+    assert set(rows["augment"]) == {"novel rotation=20 jitter=0.5"}
+    assert all(name.endswith("/tiny.npz (trainval)") for name in set(rows["dataset"]))
+
+
 def test_a_misspelt_value_stops_a_notebook_at_once(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="augment: expected one of"):
         execute("00_data", tmp_path / "data", tmp_path, augment="novell")

@@ -180,9 +180,9 @@ def test_notebook_parameters_are_the_schema_s(notebook: str) -> None:
     assert set(defaults) <= set(PARAMETERS)
     # `start` reads these of every notebook, and `load_data` of every notebook that has data.
     assert {"data_root", "results", "study", "out"} <= set(defaults)
-    about = {"size", "split_seed", "folds", "fold", "cap_per_class", "max_unreadable", "seed"}
+    about = {"size", "split_seed", "folds", "folds_of", "fold", "cap_per_class", "max_unreadable"}
     if notebook not in REPORT_NOTEBOOKS:
-        assert {"dataset", "device", *about} <= set(defaults)
+        assert {"dataset", "device", "seed", *about} <= set(defaults)
     # A run must not depend on the folder or the machine it was first written on.
     assert [defaults[n] for n in ("data_root", "results", "study", "out")] == [""] * 4
 

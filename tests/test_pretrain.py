@@ -30,6 +30,8 @@ RECIPE = Recipe(
     weight_decay=1e-4,
     gradient_clip=1.0,
     projection_dim=16,
+    projection_layers=2,
+    projection_norm="none",
     knn_every=1,
     knn_k=5,
     seed=0,
@@ -240,3 +242,13 @@ def test_bf16_trains_too(tmp_path: Path) -> None:
     result = pretrain(make_dataset(), RECIPE, tmp_path, precision="bf16")
     assert np.isfinite([row["loss"] for row in result.history]).all()
     assert next(result.encoder.parameters()).dtype == torch.float32
+
+
+def test_in_a_slurm_job_of_several_tasks_one_process_is_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = {"JOB_NAME": "study", "NTASKS": "4", "PROCID": "2"}
+    for name, value in {**job, "LOCALID": "0", "NODEID": "0", "JOB_ID": "7"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    result = run(tmp_path)
+    assert len(result.history) == RECIPE.epochs

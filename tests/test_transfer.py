@@ -55,6 +55,8 @@ RECIPE = {
     "batch_size": 18,
     "weight_decay": 1e-5,
     "projection_dim": 16,
+    "projection_layers": 2,
+    "projection_norm": "none",
     "knn_every": 1,
     "knn_k": 5,
     "freeze_stages": 0,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What a run takes over from the run whose encoder it uses, unless its experiment says otherwise.
 INHERITED = (
-    "dataset", "size", "split_seed", "folds", "fold", "cap_per_class", "max_unreadable",
+    "dataset", "size", "split_seed", "folds", "folds_of", "fold", "cap_per_class", "max_unreadable",
     "preprocess",
     "data_root", "seed", "precision",
 )  # fmt: skip

@@ -17,7 +17,7 @@ from lib.batch.plan import REPORT_NOTEBOOKS, PlannedRun
 from lib.batch.provenance import footer_of, made_section, references
 from lib.batch.study import Study
 from lib.batch.summary import findings, headline
-from lib.data.embedded import EMBEDDED
+from lib.data.embedded import is_synthetic
 from lib.figures.report import plot_beside
 from lib.figures.study import plot_lines, probed
 from lib.files import write_text
@@ -56,7 +56,7 @@ def write_index(
     """
     runs = list({run.name: run for run in runs}.values())
     table = read_summary(study_folder / "summary.csv")
-    real = table[~table["dataset"].isin(list(EMBEDDED)) & (table["protocol"] != VERDICT)]
+    real = table[~table["dataset"].map(is_synthetic).astype(bool) & (table["protocol"] != VERDICT)]
     drawings = Drawings(study_folder / "figures")
     probes = table[table["notebook"].isin(PROBING)]
     finetuned = table[table["notebook"] == "03_finetune"]
@@ -77,7 +77,7 @@ def write_index(
     if cited:
         write_text(study_folder / "references.bib", cited)
     parts.append(downloads(drawings, cited))
-    synthetic = any(run.params.get("dataset") in EMBEDDED for run in runs)
+    synthetic = any(is_synthetic(str(run.params.get("dataset", ""))) for run in runs)
     path = study_folder / "index.html"
     text = page(
         study.title,

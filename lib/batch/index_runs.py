@@ -16,7 +16,7 @@ from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.spec import LOG
 from lib.findings.names import name_source
-from lib.identity import short_name
+from lib.identity import column_name
 from lib.published import name_dataset
 
 # Files of a run that a reader may want, and what the table calls them.
@@ -155,7 +155,7 @@ def row_of(
     link = f"<a href='runs/{name}/report.html'>{name}</a>" if done else name
     texts = {
         "experiment": run.experiment,
-        "data set": name_dataset(short_name(str(p.get("dataset", "")))),
+        "data set": name_dataset(column_name(p)),
         "size": str(p.get("size", "")),
         "encoder": name_source(method, augment) if method else "",
         "fold": str(p["fold"]) if p.get("folds") else "",

@@ -16,7 +16,7 @@ from lib.batch.study import Experiment, Setting, Study, StudyError
 from lib.checks import ParameterError
 from lib.data.cache import holding_digests
 from lib.data.embedded import EMBEDDED
-from lib.data.folds import fold_counts
+from lib.data.folds import TRAINVAL, fold_counts
 from lib.identity import (
     DATASETS,
     Origin,
@@ -132,7 +132,7 @@ def plan_report(
         needs: tuple[str, ...] = ()
         data = file_digest(file)
         text = read_text(file)
-        synthetic = any(f",{name}," in text for name in EMBEDDED)
+        synthetic = any(f",{name}{of}," in text for name in EMBEDDED for of in ("", TRAINVAL))
     else:
         needs = tuple(dict.fromkeys(run.name for run in planned))
         data = digest(sorted(needs))
@@ -207,6 +207,7 @@ def plan_run(
         raise ParameterError(f"dataset: {dataset} is {info.task}: {reason}")
     check_labels(experiment.notebook, params, info)
     check_folds(params, info)
+    check_augment(params)
     if params.get("balanced_batches") and info.task == "multi-label":
         raise ParameterError(f"balanced_batches: images of {dataset} have several labels")
     mark = combined_mark([found.fingerprint for found in described.values()])
@@ -257,8 +258,25 @@ def check_folds(params: Mapping[str, Any], info: DataInfo) -> None:
     folds = params.get("folds", 0)
     if folds == 1:
         raise ParameterError("folds: 1; at least 2 are needed, or 0 for the data set's own split")
+    if not folds and params.get("folds_of", "all") != "all":
+        raise ParameterError(f"folds_of: {params['folds_of']} needs folds: a number of them")
     if folds and sum(count_images(info, {**params, "folds": 0}).values()) < folds:
         raise ParameterError(f"folds: {folds}, more than {params['dataset']} has images")
+
+
+def check_augment(params: Mapping[str, Any]) -> None:
+    """ParameterError for an augmentation that does not go with the run's other parameters."""
+    from lib.augment import make_augment
+
+    crop = params.get("crop_scale")
+    for key in ("augment", "train_augment"):
+        if params.get(key, "none") == "none":
+            continue
+        scale = (crop, 1.0) if crop and key == "augment" else None
+        try:
+            make_augment(params[key], params["size"], 3, crop_scale=scale)
+        except ValueError as error:
+            raise ParameterError(str(error).replace("augment", key, 1)) from None
 
 
 def check_encoder(notebook: str, params: Mapping[str, Any], init: str) -> None:
@@ -300,7 +318,7 @@ def count_images(info: DataInfo, params: Mapping[str, Any]) -> dict[str, int]:
     if cap and most < 1:
         counts = {name: round(most * n) for name, n in counts.items()}
     folds = params.get("folds", 0)
-    return fold_counts(counts, folds) if folds else counts
+    return fold_counts(counts, folds, params["folds_of"]) if folds else counts
 
 
 def made_by(run: PlannedRun) -> Origin:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lib.data import phantom, phantom_fundus
 from lib.data.base import DataSet, Task
 from lib.data.cache import combined_hash
+from lib.data.folds import TRAINVAL
 
 SEED = 0
 
@@ -67,3 +68,8 @@ EMBEDDED = {
         ),
     )
 }
+
+
+def is_synthetic(name: str) -> bool:
+    """Whether a data set, as a parameter or a column of summary.csv names it, is embedded."""
+    return name.removesuffix(TRAINVAL) in EMBEDDED

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +14,30 @@ from lib.data.cache import combined_hash
 from lib.data.pool import pool_images, take_images
 from lib.data.split import Indices, carve_val, cross_validation_folds
 
+DEVELOPMENT = ("train", "val")  # what a recipe may be chosen by
+# After the name of a data set in tables, where folds are of DEVELOPMENT: no number of the test
+# split, and never to be taken for one.
+TRAINVAL = " (trainval)"
+WHICH = {"all": "all", "trainval": "the train and val splits'"}
+OWN_SPLIT = "The data set's own split is not used."
 
-def choose_fold(data: DataSet, folds: int, fold: int, seed: int) -> DataSet:
-    """All images of a data set, split anew: test is fold number `fold` of `folds`.
 
-    Of the rest an eighth is val. Stratified; groups (patients, lesions) are never torn. The seed
-    decides the folds, so the tests of all folds together are every image once. Images are not
-    copied where they are memory-mapped. Raises DataError for fewer than 2 folds, a fold that is
-    not there, or more folds than groups.
+def choose_fold(
+    data: DataSet, folds: int, fold: int, seed: int, of: Literal["all", "trainval"] = "all"
+) -> DataSet:
+    """The images of a data set, split anew: test is fold number `fold` of `folds`.
+
+    of: all images, or those of train and val alone, to choose a recipe by; the images that are
+    kept for the one test at the end then take no part. Of the rest an eighth is val. Stratified;
+    groups (patients, lesions) are never torn. The seed decides the folds, so the tests of all folds
+    together are every image once. Images are not copied where they are memory-mapped. Raises
+    DataError for fewer than 2 folds, a fold that is not there, or more folds than groups.
     """
     if not 0 <= fold < folds:
         raise DataError(f"fold: {fold} of {folds}; the first is 0, the last {folds - 1}")
-    y, groups = pooled(data, "y"), pooled(data, "groups")
-    n = sum(len(split) for split in data.splits.values())
+    among = DEVELOPMENT if of == "trainval" else SPLITS
+    y, groups = pooled(data, "y", among), pooled(data, "groups", among)
+    n = sum(len(data.splits[name]) for name in among)
     rest, test = cross_validation_folds(y, groups, folds, seed, n=n)[fold]
     inner = carve_val(
         None if y is None else y[rest],
@@ -36,11 +47,14 @@ def choose_fold(data: DataSet, folds: int, fold: int, seed: int) -> DataSet:
     )
     rows = dict(zip(SPLITS, (rest[inner[0]], rest[inner[1]], test), strict=True))
     unit = "stratified" if groups is None else f"by group ({len(np.unique(groups)):,})"
-    note = f"Cross-validation: fold {fold + 1} of {folds} of all {n:,} images, {unit}, seed {seed};"
-    note += " an eighth of the rest is val. The data set's own split is not used."
-    mark = combined_hash([data.fingerprint, "fold", folds, fold, seed])
+    note = f"Cross-validation: fold {fold + 1} of {folds} of {WHICH[of]} {n:,} images, "
+    note += f"{unit}, seed {seed}; an eighth of the rest is val. "
+    note += "The test split was put away." if of == "trainval" else OWN_SPLIT
+    chosen = [of] if of == "trainval" else []
+    mark = combined_hash([data.fingerprint, "fold", *chosen, folds, fold, seed])
     notes = (*data.notes, note)
-    return dataclasses.replace(data, splits=take(data, rows), fingerprint=mark, notes=notes)
+    splits = take(data, rows, among)
+    return dataclasses.replace(data, splits=splits, fingerprint=mark, notes=notes)
 
 
 def cap_classes(data: DataSet, most: int, seed: int) -> DataSet:
@@ -72,16 +86,18 @@ def cap_classes(data: DataSet, most: int, seed: int) -> DataSet:
     return dataclasses.replace(data, splits=take(data, rows), fingerprint=mark, notes=notes)
 
 
-def pooled(data: DataSet, name: str) -> Any:
-    """Labels, ids or groups of all splits one after the other, or None where one has none."""
-    parts = [getattr(data.splits[s], name) for s in SPLITS]
+def pooled(data: DataSet, name: str, among: Sequence[str] = SPLITS) -> Any:
+    """Labels, ids or groups of some splits one after the other, or None where one has none."""
+    parts = [getattr(data.splits[s], name) for s in among]
     return None if any(part is None for part in parts) else np.concatenate(parts)
 
 
-def take(data: DataSet, rows: Mapping[str, Indices]) -> dict[str, Split]:
-    """New splits from rows of the pooled data set."""
-    images = pool_images([data.splits[s].images for s in SPLITS])
-    columns: dict[str, Any] = {name: pooled(data, name) for name in ("y", "ids", "groups")}
+def take(
+    data: DataSet, rows: Mapping[str, Indices], among: Sequence[str] = SPLITS
+) -> dict[str, Split]:
+    """New splits from rows of some splits pooled."""
+    images = pool_images([data.splits[s].images for s in among])
+    columns: dict[str, Any] = {name: pooled(data, name, among) for name in ("y", "ids", "groups")}
 
     def split(index: Indices) -> Split:
         chosen: dict[str, Any] = {
@@ -92,9 +108,11 @@ def take(data: DataSet, rows: Mapping[str, Indices]) -> dict[str, Split]:
     return {name: split(index) for name, index in rows.items()}
 
 
-def fold_counts(counts: Mapping[str, int], folds: int) -> dict[str, int]:
+def fold_counts(
+    counts: Mapping[str, int], folds: int, of: Literal["all", "trainval"] = "all"
+) -> dict[str, int]:
     """About how many images each split of a fold has, for planning."""
-    n = sum(counts.values())
+    n = sum(counts.values()) - (counts.get("test", 0) if of == "trainval" else 0)
     test = n // folds
     val = (n - test) // 8
     return {"train": n - test - val, "val": val, "test": test}

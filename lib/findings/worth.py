@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lib.data.embedded import EMBEDDED
+from lib.data.embedded import is_synthetic
 from lib.findings.claims import with_interval
 from lib.findings.names import METRIC_NAMES, name_labels, name_source
 from lib.published import name_dataset
@@ -35,7 +35,7 @@ def answers(found: Sequence[Worth]) -> list[str]:
 
 def answer(worth: Worth) -> str:
     """`On cells (28 px), pretraining (SimCLR, novel) is worth it with 50 and 100 labels, and …`"""
-    synthetic = "Synthetic data: on" if worth.dataset in EMBEDDED else "On"
+    synthetic = "Synthetic data: on" if is_synthetic(worth.dataset) else "On"
     where = f"{synthetic} {name_dataset(worth.dataset)} ({worth.size} px), pretraining "
     where += f"({name_source(worth.method, worth.augment)})"
     parts = [

@@ -197,6 +197,35 @@ def test_capped_then_folded() -> None:
     assert len(folds[0].notes) == 2
 
 
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_no_fold_of_trainval_holds_a_test_image(task: Any, grouped: bool) -> None:
+    data = make_data(task, grouped=grouped)
+    folds = [choose_fold(data, 3, k, seed=5, of="trainval") for k in range(3)]
+    development = sorted(ids_of(data, "train", "val"))
+    assert sorted(i for fold in folds for i in ids_of(fold, "test")) == development
+    for fold in folds:
+        assert sorted(ids_of(fold)) == development
+    everyone = choose_fold(data, 3, 0, seed=5)
+    assert len({data.fingerprint, everyone.fingerprint, *(f.fingerprint for f in folds)}) == 5
+    assert "The test split was put away." in folds[0].notes[-1]
+    assert "put away" not in everyone.notes[-1]
+
+
+def test_trainval_needs_no_labels_of_the_test_split() -> None:
+    data = make_data("multi-class")
+    hidden = dataclasses.replace(data.splits["test"], y=None)
+    data = dataclasses.replace(data, splits={**data.splits, "test": hidden})
+    assert choose_fold(data, 3, 0, seed=0).splits["test"].y is None
+    assert choose_fold(data, 3, 0, seed=0, of="trainval").splits["test"].y is not None
+
+
+def test_trainval_is_counted_without_test() -> None:
+    counts = {"train": 70, "val": 10, "test": 20}
+    assert sum(fold_counts(counts, 4).values()) == 100
+    assert fold_counts(counts, 4, "trainval") == {"train": 53, "val": 7, "test": 20}
+
+
 @pytest.mark.parametrize("folds", [2, 3, 5])
 def test_counts_for_planning_are_about_right(folds: int) -> None:
     data = grown()

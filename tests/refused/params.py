@@ -121,6 +121,12 @@ VALUES = [
     setting("number infinite", "lr: .inf", "lr: expected a number above 0"),
     setting("flag as text", "pictures: 'yes'", "pictures: expected true or false"),
     setting("word unknown", "augment: novle", "augment: expected one of", "did you mean novel?"),
+    setting("setting unknown", "augment: novel turn=9", "augment: novel: no setting 'turn=9'"),
+    setting("setting out of range", "augment: novel blur_p=2", "augment: ", "within 0 and 1"),
+    setting("setting is no number", "augment: novel blur_p=x", "blur_p: expected a number"),
+    setting(
+        "setting in two places", "augment: novel crop_scale=0.3, crop_scale: 0.2", "given twice"
+    ),
     setting("word as a mapping", "method: {a: 1}", "method: expected one of"),
     setting("word as a date", "method: 2026-01-01", "method: expected one of"),
     setting("text as a list", "dataset: [a, b]", "dataset: expected text"),
@@ -135,6 +141,7 @@ VALUES = [
     setting("size", "size: 4096", "size: expected a whole number from 7 to 1024"),
     setting("fold that is not there", "folds: 5, fold: 5", "fold: 5 of 5"),
     setting("one fold", "folds: 1", "folds: 1"),
+    setting("folds of trainval, none of them", "folds_of: trainval", "folds_of: trainval needs"),
     setting("more folds than images", "folds: 90, cap_per_class: 5", "folds: 90"),
     setting("name as long as a book", f"variant: {'a' * 300}", "variant: ", "characters"),
     setting("results", "results: /tmp/x", "results: chosen by run_all.py"),
