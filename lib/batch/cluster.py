@@ -41,6 +41,7 @@ from lib.files import write_text
 from lib.params import ROOT
 
 Say = Callable[[str], None]
+PATIENCE = 60.0  # seconds for a worker to answer: it imports torch first
 LOOK = 2.0  # seconds between two looks at which workers there are
 MISSING_BOKEH = "Dask's dashboard needs bokeh, which is not part of this project: pip install bokeh"
 # Dask's settings for clusters of this process. Jobs of Slurm end when their time is up: a long run
@@ -116,8 +117,9 @@ def open_local(jobs: int, *, per_gpu: int, say: Say) -> Iterator[InProcess]:
             )
         )
         client = stack.enter_context(Client(cluster))
-        port = client.scheduler_info()["services"].get("dashboard")
-        say(f"dashboard: http://127.0.0.1:{port}/status" if with_bokeh else MISSING_BOKEH)
+        if with_bokeh:  # on one machine a dashboard is no reason to install anything
+            port = client.scheduler_info()["services"].get("dashboard")
+            say(f"dashboard: http://127.0.0.1:{port}/status")
         yield InProcess(client.get_executor(pure=False), jobs, per_gpu=per_gpu)
 
 
@@ -211,13 +213,16 @@ class Remote(Engine):
     def ask(self, address: str) -> dict[str, Any]:
         """A worker's answer to `greet`; refused where it gives none."""
         try:
-            answers = self.client.run(
+            # `Client.run`, which has no limit on the time that an answer may take.
+            answers = self.client.sync(
+                self.client._run,
                 self.greet,
                 str(ROOT),
                 self.wanted,
                 str(self.token or ""),
                 self.places,
                 workers=[address],
+                callback_timeout=PATIENCE,
             )
             return dict(answers[address])
         except Exception as error:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,10 @@ def test_jobs_on_this_machine_are_a_cluster_that_nobody_else_reaches(
         assert engine.room().runs == 3
         listening = [c for c in psutil.Process().net_connections("tcp") if c.status == "LISTEN"]
         assert {c.laddr.ip for c in listening} <= {"127.0.0.1"}
-    assert said[0].startswith(("dashboard: http://127.0.0.1", "Dask's dashboard needs bokeh"))
+    if find_spec("bokeh") is None:
+        assert said == []
+    else:
+        assert said[0].startswith("dashboard: http://127.0.0.1")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
