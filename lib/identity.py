@@ -18,9 +18,9 @@ from lib.params import NOTEBOOKS, PARAMETERS, ROOT
 # Modules that only draw, phrase or carry results: a changed figure does not change a number, so
 # it must not throw away hours of finished runs (`--force` redoes their reports).
 PRESENTATION = (
-    "lib.figures", "lib.findings", "lib.preview", "lib.render", "lib.page", "lib.widgets",
-    "lib.watched", "lib.bars", "lib.run", "lib.origins", "lib.device", "lib.trial", "lib.identity",
-    "lib.files", "lib.params", "lib.checks",
+    "lib.figures", "lib.findings", "lib.names", "lib.preview", "lib.pages.render", "lib.pages.page",
+    "lib.widgets", "lib.watched", "lib.bars", "lib.run", "lib.origins", "lib.device",
+    "lib.models.trial", "lib.identity", "lib.files", "lib.params", "lib.checks",
 )  # fmt: skip
 # Of these, what lies behind them counts all the same: the data, and the augmentations on show.
 PASSED_THROUGH = ("lib.run", "lib.origins", "lib.device", "lib.preview")

@@ -321,8 +321,8 @@ def test_every_notebook_depends_on_the_data_and_only_training_ones_on_training(
     for changed, affected in {
         "lib.data.split": {"00_data", "01_pretrain", "02_probe"},
         "lib.augment.colour": {"00_data", "01_pretrain"},
-        "lib.contrastive": {"01_pretrain"},
-        "lib.evaluate": {"02_probe"},
+        "lib.training.contrastive": {"01_pretrain"},
+        "lib.evaluation.evaluate": {"02_probe"},
         "lib.figures": set(),
         "lib.preview": set(),
     }.items():
