@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from bench.measuring import OUT, Goal, take_turns, write_rows
-from lib.bootstrap import bootstrap_replicates, draw_counts
+from lib.statistics.bootstrap import bootstrap_replicates, draw_counts
 
 GOAL = 2.0  # seconds for 1,000 resamples of 25,000 images in 11 classes, two threads
 

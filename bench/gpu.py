@@ -9,7 +9,7 @@ views per second that `bench.pretraining` measured there:
   counted by `torch.utils.flop_counter` on the same network with plain convolutions, times views per
   second, over the matrix product's speed measured here in bf16 and over the data sheet's.
 
-Then `lib.pretrain.pretrain` runs a few epochs, of which a late one is profiled with
+Then `lib.training.pretrain.pretrain` runs a few epochs, of which a late one is profiled with
 `torch.profiler`: time by operation, and how many launches a step takes. `--device cpu` tries the
 whole of it without a GPU; goals are then not judged.
 """
@@ -31,14 +31,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-import lib.pretrain
+import lib.training.pretrain
 from bench.augment import smooth_images
 from bench.measuring import OUT, Goal, say_goals, take_turns, write_rows
 from bench.pretraining import WIDTH, Cell, bench_data, bench_recipe
 from bench.small_maps import plain
-from lib.contrastive import ContrastiveModule
 from lib.device import choose_precision
-from lib.encoder import ProjectionHead, build_encoder
+from lib.models.encoder import ProjectionHead, build_encoder
+from lib.training.contrastive import ContrastiveModule
 
 # Views per second on one H100 at 28 px, by stem; seconds for VIEWS; times lightly.
 TARGETS, VIEWS, VIEWS_SECONDS, LIGHTLY = {"imagenet": 3e5, "small": 6e4}, 48e6, 300.0, 20.0
@@ -107,9 +107,9 @@ def profile_epoch(cell: Cell) -> tuple[profile, int]:
     Profiled.profiler = profile(activities=activities)
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(lib.pretrain, "ContrastiveModule", Profiled),
+        mock.patch.object(lib.training.pretrain, "ContrastiveModule", Profiled),
     ):
-        lib.pretrain.pretrain(
+        lib.training.pretrain.pretrain(
             bench_data(images, cell.size), bench_recipe(cell, PROFILED_EPOCH + 2), Path(folder),
             device=cell.device, precision=cell.precision,
         )  # fmt: skip

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from bench.measuring import OUT, Goal, peak_memory, say_goals, take_turns, write_rows
+from lib.data.store import free_memory
 from lib.losses import nt_xent, sup_con
-from lib.store import free_memory
 
 WIDTH, CLASSES, TEMPERATURE = 128, 10, 0.1
 FORMS = ("whole", "blocks")

@@ -38,8 +38,8 @@ from lib.batch.plan import plan_study
 from lib.batch.runner import run_plan
 from lib.batch.spec import Outcome, Spec
 from lib.batch.study import read_study
+from lib.pages.render import render_notebook
 from lib.params import NOTEBOOKS, ROOT
-from lib.render import render_notebook
 
 GOAL, RUNS = 0.15, 100
 METRICS = """from pathlib import Path

@@ -5,7 +5,7 @@ with the same ResNet-18 (this project's, its faster convolutions on small maps i
 batch, number format and image size:
 
 ceiling   forward, backward and optimizer step on views that already lie on the device; nothing else
-ours      `lib.pretrain.pretrain`, as 01_pretrain calls it, without a monitor
+ours      `lib.training.pretrain.pretrain`, as 01_pretrain calls it, without a monitor
 lightly   lightly's transform in a DataLoader with a worker a core, its projection head and NT-Xent
 classic   Pillow transforms in workers, cosine similarities by broadcasting, Lightning
 
@@ -46,19 +46,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-import lib.pretrain
+import lib.training.pretrain
 from bench.augment import pillow_op, smooth_images
 from bench.measuring import OUT, Goal, installed, say_goals, write_rows
 from lib.augment import make_augment
 from lib.augment.ops import ColourJitter, GaussianBlur
-from lib.contrastive import ContrastiveModule, Recipe
 from lib.data.base import DataSet, Split
+from lib.data.store import free_memory
 from lib.device import choose_precision
-from lib.embed import forward
-from lib.encoder import ProjectionHead, build_encoder
-from lib.schedule import build_optimizer
-from lib.store import free_memory
-from lib.training import quiet
+from lib.models.embed import forward
+from lib.models.encoder import ProjectionHead, build_encoder
+from lib.training.contrastive import ContrastiveModule, Recipe
+from lib.training.schedule import build_optimizer
+from lib.training.trainer import quiet
 
 GOALS = {"ceiling": 0.90, "lightly": 1.25}  # on two CPU cores
 # The cheap ones first: they are measured in any case.
@@ -192,9 +192,9 @@ def ours(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
     Timed.began = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(lib.pretrain, "ContrastiveModule", Timed),
+        mock.patch.object(lib.training.pretrain, "ContrastiveModule", Timed),
     ):
-        lib.pretrain.pretrain(
+        lib.training.pretrain.pretrain(
             data, recipe, Path(folder), device=cell.device, precision=cell.precision
         )
     return between(Timed.began)

@@ -3,7 +3,7 @@
 `python -m bench.probe [--quick]`. On features float32 [12,000, 512] of eight classes, at every
 label budget:
 
-ours    `lib.probe.fit_logistic`: every strength of STRENGTHS, the best by validation loss kept
+ours    `lib.models.probe.fit_logistic`: every strength of STRENGTHS, the best by validation loss
 plain   500 epochs of AdamW on batches of 64 rows, as tensors in memory: the leanest loop there is,
         with one strength; the validation loss of its best epoch
 loader  the same as the earlier system had it, a Lightning module fed by a DataLoader: a few epochs
@@ -36,9 +36,9 @@ from torch.optim.lr_scheduler import MultiStepLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from bench.measuring import OUT, Goal, say_goals, write_rows
-from lib.embed import Features
-from lib.probe import STRENGTHS, fit_logistic
-from lib.training import quiet
+from lib.models.embed import Features
+from lib.models.probe import STRENGTHS, fit_logistic
+from lib.training.trainer import quiet
 
 GOAL = 100.0
 EPOCHS, BATCH, RATE, DECAY = 500, 64, 1e-3, 1e-3  # of the loop

@@ -1,10 +1,10 @@
 """Queries per second of nearest-neighbour search: FAISS beside the exact search it stands for.
 
 `python -m bench.retrieval [--library N …] [--width D …]`. The same clustered vectors are searched
-exactly and by the index of `lib.search`, at several numbers of cells looked into. What counts are
-recall@10 (the share of the ten true nearest that FAISS finds), how many times faster it answers,
-and after how many queries it has made up for the time its index takes to build. `lib.search`
-chooses FAISS_LIBRARY, FAISS_QUERIES and PROBES by this table.
+exactly and by the index of `lib.evaluation.search`, at several numbers of cells looked into. What
+counts are recall@10 (the share of the ten true nearest that FAISS finds), how many times faster it
+answers, and after how many queries it has made up for the time its index takes to build.
+`lib.evaluation.search` chooses FAISS_LIBRARY, FAISS_QUERIES and PROBES by this table.
 
 A second table is the memory that search and kNN classification take beyond the library and the
 queries, at the largest of both. Exact search and kNN are given no more queries than two of their
@@ -24,9 +24,9 @@ import numpy as np
 import torch
 
 from bench.measuring import OUT, Goal, peak_memory, say_goals, write_rows
-from lib.embed import Features
-from lib.probe import knn_scores
-from lib.search import BATCH, PROBES, build_index, choose_method, nearest
+from lib.evaluation.search import BATCH, PROBES, build_index, choose_method, nearest
+from lib.models.embed import Features
+from lib.models.probe import knn_scores
 
 K = 10
 LIMIT_MIB, GOAL_LIBRARY, GOAL_WIDTH, GOAL_QUERIES = 2048, 1_000_000, 512, 10_000
@@ -161,7 +161,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['library']:>9}{row['width']:>6}{row['probes']:>7}{row['recall@10']:>8.3f}"
             f"{row['exact_queries_per_s']:>9.0f}{row['faiss_queries_per_s']:>9.0f}"
             f"{row['faiss_is_faster_by']:>7.1f}×{row['build_s']:>9.1f}{pays:>12}"
-            + ("   (lib.search)" if row["probes"] == PROBES else "")
+            + ("   (lib.evaluation.search)" if row["probes"] == PROBES else "")
         )
     return "\n".join(lines)
 

@@ -1,9 +1,9 @@
 """How cost grows: with image size, batch, images in the data set, and runs in a params file.
 
 `python -m bench.scaling [--quick] [--parts size batch images runs]`. Each point is a pretraining
-as the notebooks run it (`lib.pretrain.pretrain`, ResNet-18), ended after a few steps, in a process
-of its own: seconds a view over steps after the first ones, and the most anonymous memory, which
-leaves out the pages of a memory-mapped file that happen to be in memory. `images` trains on a
+as the notebooks run it (`lib.training.pretrain.pretrain`, ResNet-18), ended after a few steps, in
+a process of its own: seconds a view over steps after the first ones, and the most anonymous memory,
+which leaves out the pages of a memory-mapped file that happen to be in memory. `images` trains on a
 memory-mapped .npy of up to a million images of 28 px, written here first and read in shuffled
 batches; it is likely to be in the system's cache then, as small data sets are after their first
 epoch. `runs` plans params files of so many runs, without timing what the runs would cost.
@@ -34,14 +34,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-import lib.pretrain
+import lib.training.pretrain
 from bench.fitting import Power, plot_growth
 from bench.measuring import OUT, STATUS, read_status, write_rows
 from bench.pretraining import Cell, bench_data, bench_recipe
 from lib.batch.plan import plan_study
 from lib.batch.study import read_study
-from lib.contrastive import ContrastiveModule
 from lib.device import choose_precision
+from lib.training.contrastive import ContrastiveModule
 
 WARM_UP, STEPS = 2, 4
 SERIES = {
@@ -118,10 +118,12 @@ def measure(point: dict[str, Any], device: str, precision: str) -> dict[str, Any
         torch.cuda.reset_peak_memory_stats()
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(lib.pretrain, "ContrastiveModule", Stepwise),
+        mock.patch.object(lib.training.pretrain, "ContrastiveModule", Stepwise),
         anonymous_memory() as seen,
     ):
-        lib.pretrain.pretrain(data, recipe, Path(folder), device=device, precision=precision)
+        lib.training.pretrain.pretrain(
+            data, recipe, Path(folder), device=device, precision=precision
+        )
     steps = [b - a for a, b in pairwise(Stepwise.began[WARM_UP:])]
     seconds = statistics.median(steps)
     views = 2 * n / math.ceil(n / batch)  # an epoch's images are dealt out evenly

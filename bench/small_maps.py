@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from bench.measuring import OUT, take_turns, write_rows
-from lib.embed import forward
-from lib.encoder import Encoder, build_encoder
-from lib.small_maps import SmallMapConv2d
+from lib.models.embed import forward
+from lib.models.encoder import Encoder, build_encoder
+from lib.models.small_maps import SmallMapConv2d
 
 
 def plain(encoder: Encoder) -> Encoder:

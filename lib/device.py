@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lib.checks import ParameterError
 
 if TYPE_CHECKING:
-    from lib.trial import NumberFormat
+    from lib.models.trial import NumberFormat
 
 
 def choose_device(params: Mapping[str, Any]) -> str:
@@ -63,7 +63,7 @@ def choose_numbers(params: Mapping[str, Any], device: str, folder: Path) -> Numb
 
     folder: the run's; the choice is kept beside its checkpoint.
     """
-    from lib.trial import NumberFormat, Workload, choose_format
+    from lib.models.trial import NumberFormat, Workload, choose_format
 
     if params.get("precision", "fp32") != "auto":
         return NumberFormat(str(params.get("precision", "fp32")))
@@ -71,7 +71,7 @@ def choose_numbers(params: Mapping[str, Any], device: str, folder: Path) -> Numb
 
     encoder, stem = str(params["encoder"]), str(params["stem"])
     if Path(params.get("init", "")).suffix == ".safetensors":
-        from lib.weights import read_header
+        from lib.models.weights import read_header
 
         header = read_header(params["init"])
         encoder, stem = header["architecture"], header["stem"]
@@ -83,9 +83,9 @@ def choose_numbers(params: Mapping[str, Any], device: str, folder: Path) -> Numb
 
 
 def choose_precision(device: str) -> str:
-    """The number format that is likely to be faster, for plans; a run times it (`lib.trial`).
+    """The number format that is likely to be faster, for plans; a run times it.
 
-    bf16 on GPUs that have it and on CPUs with matrix units for it.
+    See `lib.models.trial` for that. bf16 on GPUs that have it and on CPUs with matrix units for it.
     """
     import torch
 

@@ -17,7 +17,7 @@ from lib.data.describe import IMAGE_FILES
 from lib.files import replacing
 
 if TYPE_CHECKING:
-    from lib.embed import Features
+    from lib.models.embed import Features
 
 LISTED = 10  # unreadable images named on the terminal
 FORMATS = (".parquet", ".npz")
@@ -121,7 +121,7 @@ def embed(
 ) -> Features:
     """Features float32 [N, D], a batch at a time, so that images may stay on disk."""
     from lib.bars import Bar
-    from lib.embed import embed_images
+    from lib.models.embed import embed_images
 
     N = len(images.ids)
     parts = []
@@ -192,8 +192,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit 0: written. 2: one line says why not."""
     options = parse(arguments)
     from lib.checks import ParameterError
-    from lib.encoder import EncoderError
     from lib.export.portable import ExportError
+    from lib.models.encoder import EncoderError
 
     try:
         extract(options)

@@ -18,9 +18,9 @@ from lib.params import NOTEBOOKS, PARAMETERS, ROOT
 # Modules that only draw, phrase or carry results: a changed figure does not change a number, so
 # it must not throw away hours of finished runs (`--force` redoes their reports).
 PRESENTATION = (
-    "lib.figures", "lib.findings", "lib.preview", "lib.render", "lib.page", "lib.widgets",
-    "lib.watched", "lib.bars", "lib.run", "lib.origins", "lib.device", "lib.trial", "lib.identity",
-    "lib.files", "lib.params", "lib.checks",
+    "lib.figures", "lib.findings", "lib.names", "lib.preview", "lib.pages.render", "lib.pages.page",
+    "lib.widgets", "lib.watched", "lib.bars", "lib.run", "lib.origins", "lib.device",
+    "lib.models.trial", "lib.identity", "lib.files", "lib.params", "lib.checks",
 )  # fmt: skip
 # Of these, what lies behind them counts all the same: the data, and the augmentations on show.
 PASSED_THROUGH = ("lib.run", "lib.origins", "lib.device", "lib.preview")
@@ -191,13 +191,16 @@ def short_name(dataset: str) -> str:
     return f"{kind}:{'/'.join(Path(path).parts[-2:])}" if colon else dataset
 
 
+# After the name of a data set in tables, where folds are of train and val alone (`folds_of`): no
+# number of the test split, and never to be taken for one.
+TRAINVAL = " (trainval)"
+
+
 def column_name(params: Mapping[str, Any]) -> str:
     """A run's data set as summary.csv names it, `breastmnist (trainval)` where test was put away.
 
     Numbers by which a recipe is chosen must never be taken for those of the test split.
     """
-    from lib.data.folds import TRAINVAL
-
     name = short_name(str(params.get("dataset", "")))
     chosen = params.get("folds") and params.get("folds_of") == "trainval"
     return name + TRAINVAL if chosen else name

@@ -51,13 +51,13 @@ def describe_origin(init: str) -> Origin:
         return Origin("imagenet", "", "imagenet")
     path = Path(init)
     if path.suffix != ".safetensors":
-        from lib.foreign import holds_imagenet
+        from lib.models.foreign import holds_imagenet
 
         if holds_imagenet(path):
             return Origin("imagenet", "", file_digest(path))
         # A checkpoint of simclr-medical-imaging says nothing of its augmentation, nor of its data.
         return Origin("simclr", "", file_digest(path), ("unknown",))
-    from lib.weights import read_header
+    from lib.models.weights import read_header
 
     header = read_header(path)
     used = header.get("parameters", {})

@@ -33,7 +33,7 @@ from lib.checks import (
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-# What 04_imbalance can try; `lib.remedies` says what each does.
+# What 04_imbalance can try; `lib.evaluation.remedies` says what each does.
 REMEDIES = (
     "none", "undersample", "oversample", "class_weights", "focal", "balanced_softmax",
     "logit_adjustment",

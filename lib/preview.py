@@ -13,7 +13,7 @@ from torch import Tensor
 from lib.augment import SEQUENCES, make_augment
 from lib.augment.pipeline import Overrides
 from lib.data.base import DataSet
-from lib.findings.names import plain
+from lib.names import plain
 
 if TYPE_CHECKING:
     from IPython.display import Markdown

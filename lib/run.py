@@ -70,7 +70,7 @@ class Run:
     @property
     def numbers(self) -> str:
         """Number format and memory layout of the encoder's work, and what was timed for it."""
-        from lib.trial import NumberFormat
+        from lib.models.trial import NumberFormat
 
         return str(NumberFormat(self.precision, self.layout, self.speeds))
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.measurements import read_summary
 from lib.run import COLUMNS
+from lib.study.measurements import read_summary
 
 Row = dict[str, Any]
 PROBE = {"method": "simclr", "augment": "novel", "protocol": "probe"}

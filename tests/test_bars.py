@@ -11,7 +11,7 @@ import pytest
 
 from lib import bars
 from lib.bars import Bar, say_amount, say_time
-from lib.render import render_notebook
+from lib.pages.render import render_notebook
 from tests.conftest import ROOT
 
 

@@ -16,8 +16,8 @@ from nbformat import v4
 from lib.figures.classifiers import plot_confusion
 from lib.figures.features import make_key
 from lib.figures.hover import hover_map
-from lib.page import page as make_page
-from lib.render import render_notebook
+from lib.pages.page import page as make_page
+from lib.pages.render import render_notebook
 from tests.browser import WIDTHS, chromium, opened
 from tests.built import Built, build_study
 from tests.tiny import make_dataset

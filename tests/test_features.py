@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from lib.data import load_dataset
-from lib.embed import embed_images
-from lib.encoder import build_encoder
 from lib.features import main
-from lib.weights import load_encoder, save_encoder
+from lib.models.embed import embed_images
+from lib.models.encoder import build_encoder
+from lib.models.weights import load_encoder, save_encoder
 from tests.tiny import write_npz
 
 SIDE = 12

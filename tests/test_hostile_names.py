@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from lib.findings.names import plain
-from lib.markup import markdown
+from lib.names import plain
+from lib.pages.markup import markdown
 from tests.conftest import ROOT
 from tests.refused import Desk
 from tests.refused.running import CASES, Failing
@@ -88,7 +88,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
 def check_is_text(page: str) -> BeautifulSoup:
     """A page in which nothing runs, loads or listens."""
     soup = BeautifulSoup(page, "html.parser")
-    own = (ROOT / "lib" / "templates" / "table.js").read_text(encoding="utf-8").strip()
+    own = (ROOT / "lib" / "pages" / "templates" / "table.js").read_text(encoding="utf-8").strip()
     for script in soup.find_all("script"):  # the index sorts its table with one of its own
         assert script.get_text().strip() == own and not script.attrs
     assert not soup.find_all(["iframe", "object", "embed", "link"])

@@ -37,7 +37,7 @@ FILES = {
     "lib/deep/layer.py": "width = 4\n",
     "lib/figures.py": "from lib.only_drawn import blue\n",
     "lib/only_drawn.py": "blue = 1\n",
-    "lib/findings/names.py": "word = 'a'\n",
+    "lib/names.py": "word = 'a'\n",
     "lib/runtime.py": "speed = 1\n",
     "lib/unused.py": "x = 1\n",
 }
@@ -100,7 +100,7 @@ def test_code_reached_by_import_counts(edited: Edit, file: str, text: str) -> No
          'def f():\n    """New."""\n    return (width + 1)  # sum\n'),
         ("lib/figures.py", "from lib.only_drawn import blue\nred = 2\n"),
         ("lib/only_drawn.py", "blue = 2\n"),
-        ("lib/findings/names.py", "word = 'b'\n"),
+        ("lib/names.py", "word = 'b'\n"),
         ("lib/unused.py", "x = 2\n"),
     ],
 )  # fmt: skip
@@ -341,8 +341,8 @@ def test_every_notebook_depends_on_the_data_and_only_training_ones_on_training(
     for changed, affected in {
         "lib.data.split": {"00_data", "01_pretrain", "02_probe"},
         "lib.augment.colour": {"00_data", "01_pretrain"},
-        "lib.contrastive": {"01_pretrain"},
-        "lib.evaluate": {"02_probe"},
+        "lib.training.contrastive": {"01_pretrain"},
+        "lib.evaluation.evaluate": {"02_probe"},
         "lib.figures": set(),
         "lib.preview": set(),
     }.items():

@@ -101,7 +101,7 @@ def test_what_is_unsafe_is_seen(code: str) -> None:
 
 # One module pickles: what the processes of one training hand each other, in a folder that only
 # their user can open (`tempfile.mkdtemp`) and that is gone when they are.
-OWN_PICKLES = {"lib/launch.py": {"Pickler", "dump", "load"}}
+OWN_PICKLES = {"lib/training/launch.py": {"Pickler", "dump", "load"}}
 
 
 def test_nothing_runs_what_comes_from_outside() -> None:
@@ -114,7 +114,9 @@ def test_nothing_runs_what_comes_from_outside() -> None:
     }
     kinds = {path: {line.split()[-1] for line in lines} for path, lines in found.items()}
     assert kinds == OWN_PICKLES
-    assert "tempfile.mkdtemp(" in (ROOT / "lib" / "launch.py").read_text(encoding="utf-8")
+    assert "tempfile.mkdtemp(" in (ROOT / "lib" / "training" / "launch.py").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_yaml_is_loaded_in_one_place_with_a_safe_loader() -> None:

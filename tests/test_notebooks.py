@@ -18,8 +18,8 @@ import yaml
 from lib.batch.plan import REFUSED
 from lib.data.base import Task
 from lib.params import PARAMETERS, notebook_defaults
-from lib.predictions import read_predictions
 from lib.run import COLUMNS
+from lib.statistics.predictions import read_predictions
 from tests.conftest import ROOT
 from tests.executed import cells, execute, execute_here, source
 from tests.tiny import write_npz
@@ -157,7 +157,7 @@ def test_probe(
 
 def check_predictions(folder: Path, rows: pd.DataFrame) -> None:
     """Every number can be recomputed from the predictions."""
-    from lib.metrics import compute_metrics
+    from lib.statistics.metrics import compute_metrics
 
     parts = read_predictions(folder / "predictions.csv")
     assert parts

@@ -10,10 +10,10 @@ import torch
 
 from lib import origins
 from lib.checks import ParameterError
-from lib.encoder import build_encoder
 from lib.identity import RANDOM, Origin
+from lib.models.encoder import build_encoder
+from lib.models.weights import save_encoder
 from lib.origins import describe_origin, find_encoder
-from lib.weights import save_encoder
 
 
 def write_encoder(path: Path, run: str = "", **parameters: Any) -> Path:

@@ -12,9 +12,9 @@ import pytest
 
 from lib.batch.readme import headline_text
 from lib.batch.summary import collect_rows
-from lib.measurements import read_summary
-from lib.metrics import compute_metrics
-from lib.predictions import read_predictions
+from lib.statistics.metrics import compute_metrics
+from lib.statistics.predictions import read_predictions
+from lib.study.measurements import read_summary
 from tests.conftest import ROOT
 
 PUBLISHED = sorted(p.parent for p in (ROOT / "results").glob("*/summary.csv"))

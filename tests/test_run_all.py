@@ -14,8 +14,8 @@ import nbformat
 import pandas as pd
 import pytest
 
+from lib.models.weights import load_encoder
 from lib.run import COLUMNS
-from lib.weights import load_encoder
 from tests.built import STUDY, build_study, run_all
 from tests.conftest import ROOT
 from tests.test_notebooks import execute

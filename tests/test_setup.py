@@ -87,12 +87,13 @@ def test_importing_lib_is_quick_and_leaves_heavy_modules_alone() -> None:
     # Lightning takes seconds to import; the modules that train are subclasses of its classes, and
     # the others here speak of what these return.
     needs_lightning = {
-        "lib.contrastive", "lib.pretrain", "lib.training", "lib.further", "lib.finetune",
-        "lib.finetune_module", "lib.checkpoint", "lib.diagnosis", "lib.saliency",
-        "lib.figures.saliency", "lib.label_efficiency", "lib.imbalance", "lib.transfer",
-        "lib.downsampling", "lib.findings.pretraining", "lib.findings.finetuning",
-        "lib.findings.imbalance", "lib.figures.finetuning", "lib.figures.imbalance",
-        "lib.figures.downsampling",
+        "lib.evaluation.downsampling", "lib.evaluation.imbalance",
+        "lib.evaluation.label_efficiency", "lib.evaluation.saliency", "lib.evaluation.transfer",
+        "lib.figures.downsampling", "lib.figures.finetuning", "lib.figures.imbalance",
+        "lib.figures.saliency", "lib.findings.finetuning", "lib.findings.imbalance",
+        "lib.findings.pretraining", "lib.training.checkpoint", "lib.training.contrastive",
+        "lib.training.diagnosis", "lib.training.finetune", "lib.training.finetune_module",
+        "lib.training.further", "lib.training.pretrain", "lib.training.trainer",
     }  # fmt: skip
     light = [m for m in modules if m not in needs_lightning]
     code = (

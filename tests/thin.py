@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from lib.encoder import Encoder, seeded
+from lib.models.encoder import Encoder, seeded
 
 WIDTH = 16
 

@@ -83,7 +83,7 @@ class Estimates:
 
     def encoder_of(self, run: PlannedRun) -> tuple[str, str, int]:
         """Architecture, stem and channels of a run's encoder: the one named, or what made it."""
-        from lib.weights import load_init
+        from lib.models.weights import load_init
 
         init = str(run.params.get("init", "scratch"))
         if init in self.by_name:

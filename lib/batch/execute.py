@@ -38,7 +38,7 @@ def execute(spec: Spec) -> Outcome:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from lib.render import render_notebook
+    from lib.pages.render import render_notebook
 
     began = time.time()
     executed = spec.work / "notebook.ipynb"

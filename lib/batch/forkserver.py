@@ -31,8 +31,8 @@ from typing import Any, NoReturn
 IMPORTS = (
     "papermill", "nbconvert", "ipykernel.kernelapp", "IPython", "matplotlib.pyplot", "pandas",
     "scipy.stats", "sklearn.linear_model", "torch", "torchvision", "pytorch_lightning",
-    "pytorch_lightning.loggers", "lib.render", "lib.run", "lib.pretrain", "lib.evaluate",
-    "lib.finetune", "lib.page",
+    "pytorch_lightning.loggers", "lib.pages.render", "lib.run", "lib.training.pretrain",
+    "lib.evaluation.evaluate", "lib.training.finetune", "lib.pages.page",
 )  # fmt: skip
 INLINE = "module://matplotlib_inline.backend_inline"
 DIED = -1

@@ -26,13 +26,13 @@ from lib.findings.answer import answer, split_answer
 from lib.findings.claims import CLAIMS
 from lib.findings.worth import NOTHING
 from lib.findings.worth import answers as worth_answers
-from lib.grades import NOTEBOOK as GRADED
-from lib.grades import grading_stats
-from lib.markup import tidy
-from lib.measurements import VERDICT, hidden_runs, measurements, read_summary
-from lib.page import SYNTHETIC, page
-from lib.published import with_counterparts
-from lib.worth import weigh
+from lib.pages.markup import tidy
+from lib.pages.page import SYNTHETIC, page
+from lib.study.grades import NOTEBOOK as GRADED
+from lib.study.grades import grading_stats
+from lib.study.measurements import VERDICT, hidden_runs, measurements, read_summary
+from lib.study.published import with_counterparts
+from lib.study.worth import weigh
 
 PROBING = ("02_probe", GRADED)  # notebooks that probe frozen features
 WORTH_FIRST = 4  # answers on single data sets that stand open; the others are folded

@@ -15,9 +15,9 @@ from lib.batch.execute import Outcome
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.spec import LOG
-from lib.findings.names import name_source
 from lib.identity import column_name
-from lib.published import name_dataset
+from lib.names import name_source
+from lib.study.published import name_dataset
 
 # Files of a run that a reader may want, and what the table calls them.
 FILES = {

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.files import replacing
-from lib.page import NEIGHBOURS
+from lib.pages.page import NEIGHBOURS
 
 BEGIN, END = NEIGHBOURS
 HEAD = 100_000  # bytes in which a report's header ends

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from lib.checks import ParameterError
 from lib.identity import short_name
-from lib.monitor import BANK, LOOKED_AT, QUERIES
 from lib.params import as_list, notebook_defaults
+from lib.training.monitor import BANK, LOOKED_AT, QUERIES
 
 if TYPE_CHECKING:
     from lib.batch.plan import PlannedRun
@@ -53,7 +53,10 @@ def embedding(n: Images, encoders: int = 1, size: int = 0) -> Passes:
 
 def finetuning(p: SimpleNamespace, n: Images, labels: int) -> Passes:
     """A training for each learning rate, checked on validation; the chosen one on val and test."""
-    from lib.finetune_module import FinetuneRecipe, LabelledBatches  # Lightning takes seconds
+    from lib.training.finetune_module import (  # Lightning takes seconds
+        FinetuneRecipe,
+        LabelledBatches,
+    )
 
     recipe = FinetuneRecipe.of(p)
     batches = LabelledBatches(labels, recipe, lambda: 0)

@@ -16,9 +16,10 @@ from lib.batch.study import Experiment, Setting, Study, StudyError
 from lib.checks import ParameterError
 from lib.data.cache import holding_digests
 from lib.data.embedded import EMBEDDED
-from lib.data.folds import TRAINVAL, fold_counts
+from lib.data.folds import fold_counts
 from lib.identity import (
     DATASETS,
+    TRAINVAL,
     Origin,
     absolute_dataset,
     combined_mark,
@@ -169,7 +170,7 @@ def plan_run(
 
     names: of all experiments, one of which a misspelt `init` may mean.
     """
-    from lib.encoder import EncoderError
+    from lib.models.encoder import EncoderError
     from lib.origins import describe_origin, find_encoder
 
     if upstream is not None and upstream.notebook not in ENCODER_NOTEBOOKS:
@@ -285,7 +286,7 @@ def check_encoder(notebook: str, params: Mapping[str, Any], init: str) -> None:
     Channels always fit: grey images are repeated for an encoder of colour images, and colour
     images averaged for one of grey images.
     """
-    from lib.weights import WeightsError, check_fits
+    from lib.models.weights import WeightsError, check_fits
 
     if init == "imagenet" and params.get("stem", "imagenet") != "imagenet":
         raise WeightsError(f"imagenet needs stem: imagenet, asked for is stem: {params['stem']}")
@@ -333,7 +334,7 @@ def made_by(run: PlannedRun) -> Origin:
 @cache
 def cached_inspect(init: str, stem: str | None) -> dict[str, Any]:
     """`inspect_init`, asked once for each encoder."""
-    from lib.weights import inspect_init
+    from lib.models.weights import inspect_init
 
     return inspect_init(init, stem)
 

@@ -15,8 +15,8 @@ from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.sizes import say_bytes, study_bytes
 from lib.identity import DATASETS, commit, short_name
+from lib.pages.references import bibliography, words_of
 from lib.params import notebook_defaults
-from lib.references import bibliography, words_of
 
 # Where files lie on a machine says nothing of how a study was made.
 PLACES = ("results", "study", "out", "data_root", "summary", "device")

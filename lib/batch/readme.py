@@ -15,7 +15,7 @@ import pandas as pd
 from lib.batch.summary import conclusions, headline
 from lib.figures.study import plot_study
 from lib.files import replacing, write_text
-from lib.measurements import measurements, read_summary
+from lib.study.measurements import measurements, read_summary
 
 BEGIN = "<!-- headline: written by `python -m lib.batch.readme` from {summary} -->"
 END = "<!-- end of headline -->"

@@ -17,7 +17,7 @@ from lib.batch.locks import WATCH, lock_path
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import Progress
 from lib.batch.spec import Outcome, Spec
-from lib.page import SYNTHETIC
+from lib.pages.page import SYNTHETIC
 
 # Seconds between two looks at a run that another process is at.
 RETRY = 1.0

@@ -11,15 +11,15 @@ from typing import Any
 import pandas as pd
 
 from lib.files import replacing
-from lib.findings.names import name_labels, name_source
-from lib.measurements import (
+from lib.names import name_labels, name_source
+from lib.run import COLUMNS
+from lib.study.measurements import (
     label_order,
     measurements,
     over_seeds,
     paired_gains,
     several_encoders,
 )
-from lib.run import COLUMNS
 
 
 def collect_rows(study_folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from lib.augment import make_augment
-from lib.embed import forward
-from lib.encoder import ProjectionHead, build_encoder, freeze_stages
-from lib.schedule import build_optimizer
+from lib.models.embed import forward
+from lib.models.encoder import ProjectionHead, build_encoder, freeze_stages
+from lib.training.schedule import build_optimizer
 
 # Images in a timed batch. Two sizes tell a step's fixed cost from that of its images; the second
 # is smaller, or left out, where it might take longer than PATIENCE seconds.

@@ -31,7 +31,7 @@ class Reasons:
         self.earlier = [run for run in found if run is not None]
 
     def why(self, run: PlannedRun) -> str:
-        """One phrase: `never run`, `broken off at epoch 3/40`, `lib.probe changed since …`."""
+        """One phrase: `never run`, `broken off at epoch 3/40`, `code changed: … since …`."""
         work = self.folder / "work" / run.name
         holder = WATCH.holder(lock_path(self.folder, run.name))
         if holder is not None:

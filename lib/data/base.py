@@ -58,3 +58,11 @@ class DataSet:
     source: str = ""
     licence: str = ""
     notes: tuple[str, ...] = field(default=())
+
+
+def labels_of(data: DataSet, name: str) -> npt.NDArray[np.int64]:
+    """Labels of a split, int64 [N] or [N, K]; DataError where there are none."""
+    y = data.splits[name].y
+    if y is None or len(y) == 0:
+        raise DataError(f"{data.name}: the {name} split has no labels; a probe needs them")
+    return y.astype(np.int64)

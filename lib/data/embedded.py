@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lib.data import phantom, phantom_fundus
 from lib.data.base import DataSet, Task
 from lib.data.cache import combined_hash
-from lib.data.folds import TRAINVAL
+from lib.identity import TRAINVAL
 
 SEED = 0
 

@@ -15,9 +15,6 @@ from lib.data.pool import pool_images, take_images
 from lib.data.split import Indices, carve_val, cross_validation_folds
 
 DEVELOPMENT = ("train", "val")  # what a recipe may be chosen by
-# After the name of a data set in tables, where folds are of DEVELOPMENT: no number of the test
-# split, and never to be taken for one.
-TRAINVAL = " (trainval)"
 WHICH = {"all": "all", "trainval": "the train and val splits'"}
 OWN_SPLIT = "The data set's own split is not used."
 

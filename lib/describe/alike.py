@@ -42,7 +42,8 @@ def find_alike(pictures: Sequence[Picture | None]) -> Alike:
     """Copies by their digest, near-duplicates by `descriptors`; flat images are left out of those.
 
     Every image is compared with its nearest ones alone, which up to EXACT_UP_TO images come from
-    all comparisons and above from an inverted file (`lib.search`), so that time grows as N^1.5.
+    all comparisons and above from an inverted file (`lib.evaluation.search`), so that time grows as
+    N^1.5.
     """
     by_digest: dict[str, list[int]] = {}
     for row, picture in enumerate(pictures):
@@ -88,7 +89,7 @@ def near_pairs(
     x: npt.NDArray[np.float32], alike: float = ALIKE, exact_up_to: int = EXACT_UP_TO
 ) -> tuple[Rows, Rows, npt.NDArray[np.float32]]:
     """Pairs of rows of x with a cosine of at least `alike`: first < second, and the cosine."""
-    from lib.search import Method, nearest
+    from lib.evaluation.search import Method, nearest
 
     N = len(x)
     itself = np.arange(N, dtype=np.int64)

@@ -13,7 +13,7 @@ from lib.describe.look import Look
 from lib.describe.sheet import SIDE, choose_pairs, choose_rows, embedded
 from lib.describe.suggest import Suggestion
 from lib.files import write_text
-from lib.page import SYNTHETIC, page
+from lib.pages.page import SYNTHETIC, page
 
 UNREADABLE = 1000  # images listed on the page
 

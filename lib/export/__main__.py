@@ -39,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit 0: written and checked. 2: one line says why not; nothing half written is left."""
     options = parse(arguments)
     from lib.checks import ParameterError
-    from lib.encoder import EncoderError
     from lib.export.portable import ExportError
+    from lib.models.encoder import EncoderError
 
     try:
         export(options)

@@ -16,8 +16,8 @@ import yaml
 from lib.data.embedded import EMBEDDED
 from lib.export.files import Difference
 from lib.export.portable import ExportError, Taken
-from lib.findings.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
-from lib.measurements import label_order, read_summary
+from lib.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
+from lib.study.measurements import label_order, read_summary
 
 SHOWN = ("auroc", "balanced_accuracy", "accuracy", "average_precision", "quadratic_kappa")
 NOT_STATED = "not stated; whoever passes the encoder on should state it"
@@ -143,7 +143,7 @@ def load_snippets(taken: Taken, files: Files) -> str:
         parts.append(f"{kind} against the encoder itself: {difference}.")
     if files.torchscript is None and files.onnx is None:
         parts.append(
-            "```python\nfrom lib.weights import load_encoder\n\n"
+            "```python\nfrom lib.models.weights import load_encoder\n\n"
             f'encoder, header = load_encoder("{taken.file.name}")\n```'
         )
     return "\n\n".join(parts)

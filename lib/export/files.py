@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lib.encoder import Encoder
 from lib.export.portable import ExportError, PortableEncoder, Taken
 from lib.files import replacing
+from lib.models.encoder import Encoder
 
 BATCHES = (1, 2, 7, 16)  # images in a batch, each compared
 TOLERANCE = 1e-4  # largest difference, as a share of the largest feature: rounding is below 1e-6

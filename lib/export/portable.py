@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib.encoder import Encoder
+from lib.models.encoder import Encoder
+from lib.models.small_maps import SmallMapConv2d
+from lib.models.weights import load_init
 from lib.origins import file_digest, find_encoder
-from lib.small_maps import SmallMapConv2d
-from lib.weights import load_init
 
 UNTRAINED = ("scratch", "imagenet")
 
@@ -27,8 +27,8 @@ class PortableEncoder(nn.Module):
     """The same function as an `Encoder`: images float [B, C, H, W] in [0, 1] → features [B, D].
 
     Without what depends on the machine or on the shape: 3×3 convolutions are plain ones again
-    (`lib.small_maps` computes the same by other means), and images must have the encoder's own
-    number of channels.
+    (`lib.models.small_maps` computes the same by other means), and images must have the encoder's
+    own number of channels.
     """
 
     mean: Tensor

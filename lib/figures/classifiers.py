@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lib.evaluate import Evaluated
+from lib.evaluation.evaluate import Evaluated
 from lib.figures.base import as_typed, colour_of, new_figure, tidy
-from lib.findings.names import PROTOCOL_NAMES, name_source
+from lib.names import PROTOCOL_NAMES, name_source
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def plot_confusion(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> Fig
 
 def plot_confusions(result: Evaluated) -> Figure:
     """The confusion matrix of one classifier; for multi-label tasks the recall of each label."""
-    from lib.metrics import confusion_matrix
+    from lib.statistics.metrics import confusion_matrix
 
     p = result.predictions
     if p.task != "multi-label":

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.calibration import Reliability
 from lib.figures.base import as_typed, new_figure, new_panels, tell, tidy
 from lib.figures.features import PALETTE
-from lib.roc import Curve
+from lib.statistics.calibration import Reliability
+from lib.statistics.roc import Curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lib.downsampling import FLOOR, AtSize, pareto_front
+from lib.evaluation.downsampling import FLOOR, AtSize, pareto_front
 from lib.figures.base import colour_of, new_figure, tidy
 from lib.findings.downsampling import budgets_of
-from lib.findings.names import METRIC_NAMES, name_labels, name_source
+from lib.names import METRIC_NAMES, name_labels, name_source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

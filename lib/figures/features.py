@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.data.base import DataSet
+from lib.evaluation.projection import SHARE, Components, Map
 from lib.figures.base import as_typed, new_figure, tidy
-from lib.projection import SHARE, Components, Map
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lib.evaluation.label_efficiency import SCRATCH, BudgetStudy
 from lib.figures.base import colour_of, new_figure, tidy
 from lib.findings.finetuning import name_classifier
-from lib.findings.names import name_labels, split_method
-from lib.label_efficiency import SCRATCH, BudgetStudy
+from lib.names import name_labels, split_method
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lib.evaluation.imbalance import RemedyStudy
 from lib.figures.base import as_typed, new_figure, tidy
 from lib.findings.imbalance import Gain, classes_by_size, name_remedy
-from lib.imbalance import RemedyStudy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

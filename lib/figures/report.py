@@ -9,9 +9,9 @@ import pandas as pd
 
 from lib.figures.base import ACROSS, as_typed, colour_of, new_panels, tidy
 from lib.findings.claims import name_side
-from lib.findings.names import METRIC_NAMES, split_method
-from lib.measurements import label_order, mean_interval, measurements
-from lib.published import REBUILT, name_dataset, our_side, read_published
+from lib.names import METRIC_NAMES, split_method
+from lib.study.measurements import label_order, mean_interval, measurements
+from lib.study.published import REBUILT, name_dataset, our_side, read_published
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

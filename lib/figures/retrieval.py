@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.data.base import DataSet
-from lib.evaluate import labels_of
+from lib.data.base import DataSet, labels_of
+from lib.evaluation.queries import Queries
+from lib.evaluation.ranking import precision_at
+from lib.evaluation.retrieval import Retrieval, intervals_of
 from lib.figures.base import as_typed, colour_of, new_figure, tidy
 from lib.figures.images import show_image
-from lib.findings.names import name_source
 from lib.findings.retrieval import name_labels_of
-from lib.queries import Queries
-from lib.ranking import precision_at
-from lib.retrieval import Retrieval, intervals_of
+from lib.names import name_source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

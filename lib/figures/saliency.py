@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.data.base import DataSet
-from lib.evaluate import labels_of
+from lib.data.base import DataSet, labels_of
+from lib.evaluation.saliency import Saliency
 from lib.figures.base import new_figure, tell
 from lib.figures.images import show_image
 from lib.figures.retrieval import caption, frame
 from lib.findings.retrieval import name_labels_of
-from lib.saliency import Saliency
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

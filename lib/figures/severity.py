@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lib.evaluation.grading import Graded
+from lib.evaluation.severity import Severity
 from lib.figures.base import as_typed, colour_of, new_figure, tidy
-from lib.findings.names import name_source
-from lib.grading import Graded
-from lib.severity import Severity
+from lib.names import name_source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def plot_grades(results: Sequence[Graded], classes: Sequence[str], seed: int = 0
 def plot_references(sweep: pd.DataFrame, augments: Mapping[str, str]) -> Figure:
     """Spearman with the grade over the number of references, a dot for each choice.
 
-    sweep: of `lib.severity.vary_references`. augments: the augmentation of each method.
+    sweep: of `lib.evaluation.severity.vary_references`. augments: the augmentation of each method.
     """
     figure, grid = new_figure(7.5, 3.6)
     axes = grid[0][0]

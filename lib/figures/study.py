@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lib.figures.base import ACROSS, as_typed, colour_of, new_panels, tidy
-from lib.findings.names import name_source
-from lib.measurements import label_order, measurements, over_seeds
+from lib.names import name_source
+from lib.study.measurements import label_order, measurements, over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.container import ErrorbarContainer

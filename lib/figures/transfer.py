@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from lib.figures.base import colour_of, new_figure, tidy
-from lib.findings.names import METRIC_NAMES, name_labels, split_method
 from lib.findings.transfer import budgets_of, name_classifier, shown
+from lib.names import METRIC_NAMES, name_labels, split_method
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lib.transfer import Transfer
+    from lib.evaluation.transfer import Transfer
 
 FLOOR_NAMES = {"imagenet": "ImageNet weights", "random": "no pretraining"}
 

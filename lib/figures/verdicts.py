@@ -8,10 +8,10 @@ import pandas as pd
 
 from lib.figures.base import ACROSS, new_panels, tidy
 from lib.findings.claims import name_cell, name_side
-from lib.findings.names import METRIC_NAMES
-from lib.measurements import label_order
-from lib.published import name_dataset
-from lib.verdicts import Verdict
+from lib.names import METRIC_NAMES
+from lib.study.measurements import label_order
+from lib.study.published import name_dataset
+from lib.study.verdicts import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

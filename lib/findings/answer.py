@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from lib.findings.names import METRIC_NAMES, name_source
-from lib.measurements import measurements, paired_gains
+from lib.names import METRIC_NAMES, name_source
+from lib.study.measurements import measurements, paired_gains
 
 Side = dict[str, str]
 FLOORS = ("random", "pixels")

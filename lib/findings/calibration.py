@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.calibration import Reliability
 from lib.data.base import Task
+from lib.statistics.calibration import Reliability
 
 ASKED = {
     "binary": "stated probability of the second class",

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.findings.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
-from lib.measurements import VERDICT, label_order
-from lib.paired import fewest_datasets
-from lib.published import largest_published_gain, name_dataset
-from lib.verdicts import Verdict
+from lib.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
+from lib.statistics.paired import fewest_datasets
+from lib.study.measurements import VERDICT, label_order
+from lib.study.published import largest_published_gain, name_dataset
+from lib.study.verdicts import Verdict
 
 if TYPE_CHECKING:
     from lib.run import Run

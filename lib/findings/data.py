@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lib.data.base import DataSet
-from lib.findings.names import plain
+from lib.names import plain
 
 if TYPE_CHECKING:
     from lib.run import Run
@@ -83,7 +83,7 @@ def count_rows(data: DataSet, run: Run) -> list[dict[str, Any]]:
 
 def say_notes(features: Mapping[str, Mapping[str, Any]], notes: list[str]) -> str:
     """What was embedded, and which label budgets could not be had as asked."""
-    from lib.findings.names import name_source
+    from lib.names import name_source
 
     lines = []
     for source, splits in features.items():

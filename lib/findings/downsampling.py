@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from lib.data.base import DataSet
-from lib.evaluate import Evaluated, compare
-from lib.findings.names import METRIC_NAMES, name_labels, name_source, plain
-from lib.measurements import label_order, measurements
+from lib.evaluation.evaluate import Evaluated, compare
+from lib.names import METRIC_NAMES, name_labels, name_source, plain
+from lib.study.measurements import label_order, measurements
 
 if TYPE_CHECKING:
     # A report that reads a summary need not load what trains.
-    from lib.downsampling import AtSize
+    from lib.evaluation.downsampling import AtSize
 
 Judgement = Literal["kept", "lost", "open"]
 NOTEBOOK, FLOOR = "06_downsampling", "random"
@@ -206,7 +206,7 @@ def headline(found: Sequence[AtSize]) -> str:
 
 
 def change_of(found: Any, tolerance: float) -> SizeChange:
-    """A row of `lib.paired.compare` as a change of size."""
+    """A row of `lib.statistics.paired.compare` as a change of size."""
     judgement = judge_change(found.low, found.high, tolerance)
     return SizeChange(int(found.size), found.mean, found.low, found.high, judgement)
 
@@ -217,12 +217,12 @@ def smallest_size(
     """How small images may get, data set by data set, from the rows of 06_downsampling alone.
 
     Differences to the largest size are paired by seed, or by fold where there are any, with the
-    intervals of `lib.paired`. Returns a row for each data set, method, augmentation, encoder and
-    budget: reference (the largest size), pairs (fewest of any size), smallest (the size down to
-    which the loss stays within `tolerance` points), and `answer`, the sentence. Empty where no two
-    sizes were measured.
+    intervals of `lib.statistics.paired`. Returns a row for each data set, method, augmentation,
+    encoder and budget: reference (the largest size), pairs (fewest of any size), smallest (the size
+    down to which the loss stays within `tolerance` points), and `answer`, the sentence. Empty where
+    no two sizes were measured.
     """
-    from lib.paired import compare as compare_pairs
+    from lib.statistics.paired import compare as compare_pairs
 
     rows = summary[(summary["notebook"] == NOTEBOOK) & (summary["method"] != FLOOR)]
     rows = measurements(rows[rows["protocol"] == "probe"], metric)

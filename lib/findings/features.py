@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lib.bootstrap import Difference
-from lib.cloud import Cloud, Sample, chance_purity, compare_clouds
 from lib.data.base import DataSet
-from lib.embed import Features
-from lib.findings.names import name_source, plain
+from lib.evaluation.cloud import Cloud, Sample, chance_purity, compare_clouds
+from lib.evaluation.projection import SHARE, Components
 from lib.findings.probing import FLOORS
-from lib.projection import SHARE, Components
+from lib.models.embed import Features
+from lib.names import name_source, plain
+from lib.statistics.bootstrap import Difference
 
 NAMES = {
     "silhouette": "silhouette (1 is best)",

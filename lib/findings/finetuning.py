@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lib.evaluate import Budget, Evaluated, compare
-from lib.findings.names import PROTOCOL_NAMES, name_labels, name_source
-from lib.label_efficiency import SCRATCH, BudgetStudy, Saving
+from lib.evaluation.evaluate import Budget, Evaluated, compare
+from lib.evaluation.label_efficiency import SCRATCH, BudgetStudy, Saving
+from lib.names import PROTOCOL_NAMES, name_labels, name_source
 
 
 def name_classifier(method: str, augment: str, protocol: str) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lib.bootstrap import bootstrap_replicates
-from lib.evaluate import Evaluated, compare
-from lib.findings.names import METRIC_NAMES, name_source, plain
-from lib.imbalance import RANDOM, RemedyStudy
-from lib.paired import holm
+from lib.evaluation.evaluate import Evaluated, compare
+from lib.evaluation.imbalance import RANDOM, RemedyStudy
+from lib.names import METRIC_NAMES, name_source, plain
+from lib.statistics.bootstrap import bootstrap_replicates
+from lib.statistics.paired import holm
 
 ALPHA = 0.05
 REMEDY_NAMES = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lib.monitor import QUERIES
-from lib.pretrain import Pretraining
+from lib.training.monitor import QUERIES
+from lib.training.pretrain import Pretraining
 
 # A loss above this share of chance has hardly left it.
 STUCK = 0.98

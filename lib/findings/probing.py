@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lib.evaluate import Evaluated, compare
-from lib.findings.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
+from lib.evaluation.evaluate import Evaluated, compare
+from lib.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
 
 FLOORS = ("random", "pixels")
 

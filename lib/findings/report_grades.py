@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from lib.findings.claims import name_p, nothing, with_interval
-from lib.findings.names import METHOD_NAMES, METRIC_NAMES, name_labels, name_source
 from lib.findings.severity import LESS_IS_BETTER
-from lib.grades import GRADING
-from lib.measurements import label_order
-from lib.published import name_dataset
+from lib.names import METHOD_NAMES, METRIC_NAMES, name_labels, name_source
+from lib.study.grades import GRADING
+from lib.study.measurements import label_order
+from lib.study.published import name_dataset
 
 HEADS = {**METRIC_NAMES, "grade_mae": "error in grades", "spearman": "severity, Spearman"}
 CLASSIFIED = ("probe", "knn", "finetune")  # protocols with a label budget
@@ -30,7 +30,7 @@ def name_features(method: str, augment: str, protocol: str) -> str:
 def grades_table(stats: pd.DataFrame) -> pd.DataFrame:
     """Mean ± sd of every metric by data set (rows) and features (columns).
 
-    stats: of `lib.grades.grading_stats`. The error of grades read off neighbours takes all
+    stats: of `lib.study.grades.grading_stats`. The error of grades read off neighbours takes all
     training images, severity only the healthy references: they stand with the largest budget.
     """
     entries: Entries = {}
@@ -53,7 +53,7 @@ def grades_table(stats: pd.DataFrame) -> pd.DataFrame:
 def differences_table(cells: pd.DataFrame) -> pd.DataFrame:
     """SupCon less each rival (columns), by data set and metric (rows).
 
-    cells: of `lib.grades.compare_grading`.
+    cells: of `lib.study.grades.compare_grading`.
     """
     entries: Entries = {}
     several = len(set(zip(cells["method"], cells["augment"], strict=True))) > 1

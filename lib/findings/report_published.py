@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from lib.findings.claims import name_side, nothing
-from lib.findings.names import METRIC_NAMES
-from lib.measurements import label_order
-from lib.published import METRICS, name_dataset, read_published
+from lib.names import METRIC_NAMES
+from lib.study.measurements import label_order
+from lib.study.published import METRICS, name_dataset, read_published
 
 
 def number_notes(beside: pd.DataFrame) -> dict[tuple[str, str, str, str], int]:
@@ -29,7 +29,7 @@ def ours(row: Any) -> str:
 def beside_table(beside: pd.DataFrame) -> pd.DataFrame:
     """Published numbers and ours: data set, budget and classifier (rows), metric (columns).
 
-    beside: from `lib.published.with_counterparts`. The note says where a number is from.
+    beside: from `lib.study.published.with_counterparts`. The note says where a number is from.
     """
     if beside.empty:
         return nothing()

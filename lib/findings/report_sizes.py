@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from lib.findings.claims import NOT_TESTED, name_side, nothing, with_interval
-from lib.findings.names import name_labels
-from lib.published import REBUILT, name_dataset
-from lib.verdicts import Verdict
+from lib.names import name_labels
+from lib.study.published import REBUILT, name_dataset
+from lib.study.verdicts import Verdict
 
 MODALITIES = {
     "pathmnist": "colon histology",

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import pandas as pd
 
 from lib.findings.claims import nothing
-from lib.findings.names import name_source
-from lib.measurements import hidden_runs, label_order
-from lib.published import name_dataset
+from lib.names import name_source
+from lib.study.measurements import hidden_runs, label_order
+from lib.study.published import name_dataset
 
 HOUR = 3600
 

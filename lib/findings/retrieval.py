@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lib.bootstrap import Difference, Interval
 from lib.data.base import DataSet
-from lib.findings.names import name_source, plain
+from lib.evaluation.queries import Queries, chance
+from lib.evaluation.retrieval import Retrieval, compare_retrieval, intervals_of
 from lib.findings.probing import FLOORS
-from lib.queries import Queries, chance
-from lib.retrieval import Retrieval, compare_retrieval, intervals_of
+from lib.names import name_source, plain
+from lib.statistics.bootstrap import Difference, Interval
 
 
 def name_metric(metric: str) -> str:

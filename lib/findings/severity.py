@@ -8,13 +8,13 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from lib.correlation import Estimate
-from lib.evaluate import Evaluated
-from lib.findings.names import METRIC_NAMES, name_source
+from lib.evaluation.evaluate import Evaluated
+from lib.evaluation.grading import Graded, Neighbours, compare_grading
+from lib.evaluation.severity import Severity, compare_severity
 from lib.findings.probing import FLOORS
 from lib.findings.probing import headline as say_probed
-from lib.grading import Graded, Neighbours, compare_grading
-from lib.severity import Severity, compare_severity
+from lib.names import METRIC_NAMES, name_source
+from lib.statistics.correlation import Estimate
 
 GRADE_NAMES = {
     "grade_mae": "mean absolute error in grades",
@@ -75,7 +75,7 @@ def medians_table(results: Sequence[Severity], classes: Sequence[str]) -> pd.Dat
 
 
 def references_table(sweep: pd.DataFrame, augments: Mapping[str, str]) -> pd.DataFrame:
-    """Over the seeds of `lib.severity.vary_references`: mean and range of each number.
+    """Over the seeds of `lib.evaluation.severity.vary_references`: mean and range of each number.
 
     augments: the augmentation of each method, for its name.
     """
@@ -146,7 +146,7 @@ def say_severity(
 ) -> str:
     """Whether distance to healthy images orders the grades, method by method.
 
-    against_probe: method → what `lib.severity.compare_with_probe` found.
+    against_probe: method → what `lib.evaluation.severity.compare_with_probe` found.
     """
     lines = []
     main, *_ = ordered = main_first(results)

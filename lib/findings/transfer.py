@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lib.bootstrap import Difference
-from lib.evaluate import Evaluated, compare
-from lib.findings.names import name_labels, name_source, plain
+from lib.evaluation.evaluate import Evaluated, compare
+from lib.names import name_labels, name_source, plain
+from lib.statistics.bootstrap import Difference
 
 if TYPE_CHECKING:
     # A report that reads a summary need not load what trains.
-    from lib.transfer import Transfer
+    from lib.evaluation.transfer import Transfer
 
 PROTOCOLS = ("probe", "finetune")
 # Which kinds of start are compared, the first minus the second.

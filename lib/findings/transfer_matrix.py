@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.findings.names import METRIC_NAMES, split_method
-from lib.measurements import measurements
+from lib.names import METRIC_NAMES, split_method
+from lib.study.measurements import measurements
 
 NOTEBOOK, SIZES_NOTEBOOK = "05_transfer", "06_downsampling"
 FLOORS = ("imagenet", "random")
@@ -30,9 +30,9 @@ def transfer_gains(
     Pairs agree in seed and fold, target, size, architecture and, for encoders pretrained here,
     augmentation and variant. The in-domain side is what 05_transfer measured, or another notebook
     where it did not; 06_downsampling, which has a recipe of its own, is left out. Columns: source,
-    target, pairs (seeds or folds), mean, low, high (interval as in `lib.paired`).
+    target, pairs (seeds or folds), mean, low, high (interval as in `lib.statistics.paired`).
     """
-    from lib.paired import fold_ratio, paired_test
+    from lib.statistics.paired import fold_ratio, paired_test
 
     rows = summary[summary["notebook"] != SIZES_NOTEBOOK].reset_index(drop=True)
     own_first = (rows["notebook"] != NOTEBOOK).sort_values(kind="stable").index

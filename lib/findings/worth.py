@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from lib.data.embedded import is_synthetic
 from lib.findings.claims import with_interval
-from lib.findings.names import METRIC_NAMES, name_labels, name_source
-from lib.published import name_dataset
-from lib.worth import Outcome, Worth
+from lib.names import METRIC_NAMES, name_labels, name_source
+from lib.study.published import name_dataset
+from lib.study.worth import Outcome, Worth
 
 # What is said of the budgets with an outcome, in this order, and the word before the last budget.
 SAID: dict[Outcome, tuple[str, str]] = {

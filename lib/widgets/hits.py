@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lib.data.base import DataSet
+from lib.data.base import DataSet, labels_of
 from lib.data.decode import bit_depth, decode_image, to_uint8
-from lib.embed import Features
-from lib.evaluate import labels_of
-from lib.findings.names import name_source
+from lib.evaluation.representation import embed_plain
+from lib.evaluation.retrieval import Retrieval
+from lib.evaluation.search import nearest
+from lib.evaluation.sources import source_encoders
 from lib.findings.retrieval import name_labels_of
-from lib.representation import embed_plain
-from lib.retrieval import Retrieval
+from lib.models.embed import Features
+from lib.names import name_source
 from lib.run import Run
-from lib.search import nearest
-from lib.sources import source_encoders
 from lib.watched import is_watched
 from lib.widgets.thumbnails import Thumbnail, note, strip
 

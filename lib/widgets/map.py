@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lib.cloud import Sample
 from lib.data.base import DataSet
+from lib.evaluation.cloud import Sample
 from lib.figures.features import Key
 from lib.findings.retrieval import name_labels_of
 from lib.watched import is_watched

@@ -86,7 +86,7 @@ class Lab:
     def summary(self, rows: list[Row]) -> Any:
         """Rows as `read_summary` gives them."""
         from lib.batch.summary import write_summary
-        from lib.measurements import read_summary
+        from lib.study.measurements import read_summary
 
         self.finish("only", rows)
         return read_summary(write_summary(self.results / "tiny", ["only"]))

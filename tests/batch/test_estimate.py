@@ -16,10 +16,10 @@ from lib.batch.passes import COUNTERS
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import BESIDE, STARTUP
 from lib.batch.throughput import Throughput, Workload, measure_augment, measure_throughput
-from lib.encoder import build_encoder
 from lib.identity import RANDOM
+from lib.models.encoder import build_encoder
+from lib.models.weights import save_encoder
 from lib.params import notebook_defaults
-from lib.weights import save_encoder
 
 STEP, TRAIN, EMBED, VIEW = 0.5, 0.01, 0.002, 0.001
 

@@ -18,7 +18,7 @@ from lib.batch.study import Study
 from lib.batch.summary import write_summary
 from lib.figures.study import name_line, plot_lines, plot_study
 from lib.identity import RANDOM
-from lib.page import page
+from lib.pages.page import page
 
 STUDY = Study("tiny", "Cells & <more>", "Is 1 < 2?")
 

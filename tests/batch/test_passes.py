@@ -17,10 +17,10 @@ from lib.batch.passes import COUNTERS, Passes, count_passes, count_work
 from lib.batch.plan import PlannedRun
 from lib.checks import ParameterError
 from lib.data.base import Task
-from lib.encoder import Encoder, build_encoder
 from lib.identity import RANDOM, Origin
+from lib.models.encoder import Encoder, build_encoder
+from lib.models.weights import save_encoder
 from lib.params import NOTEBOOKS, check_value, notebook_defaults
-from lib.weights import save_encoder
 from tests.tiny import COUNTS, write_npz
 
 QUICK = {"epochs": 2, "batch_size": 16, "stem": "strided", "bootstrap": 100, "knn_k": 5}

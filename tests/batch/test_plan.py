@@ -14,9 +14,9 @@ from lib.batch import study as study_module
 from lib.batch.plan import REPORT_NOTEBOOKS, PlannedRun, plan_study
 from lib.batch.select import fitting, select
 from lib.batch.study import StudyError, read_study
-from lib.encoder import build_encoder
+from lib.models.encoder import build_encoder
+from lib.models.weights import save_encoder
 from lib.params import NOTEBOOKS, notebook_defaults
-from lib.weights import save_encoder
 
 PRETRAIN = "  pretrain: {notebook: 01_pretrain, matrix: {seed: [0, 1]}}\n"
 

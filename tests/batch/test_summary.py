@@ -15,7 +15,7 @@ from lib.batch.summary import (
     say_gain,
     write_summary,
 )
-from lib.measurements import measurements, read_summary
+from lib.study.measurements import measurements, read_summary
 
 CONTRACT = (
     "study,run,notebook,dataset,size,method,augment,encoder,protocol,labels,fold,seed,split,"

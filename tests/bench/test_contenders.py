@@ -153,7 +153,7 @@ def test_a_notebook_that_does_nothing_imports_what_a_probe_does(tmp_path: Any) -
     path = overhead.write_nothing(tmp_path / "nothing.ipynb")
     book = nbformat.read(path, as_version=4)
     nbformat.validate(book)
-    assert "from lib.evaluate import" in book.cells[2].source
+    assert "from lib.evaluation.evaluate import" in book.cells[2].source
     assert book.cells[1].metadata["tags"] == ["parameters"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from lib.data.base import SPLITS, DataError, DataSet, Split
 from lib.data.folds import cap_classes, choose_fold, fold_counts
 from lib.data.pool import PooledRows
-from lib.embed import flatten_pixels
+from lib.models.embed import flatten_pixels
 from tests.synthetic import make_data, unlabelled
 
 TASKS = ["binary", "multi-class", "ordinal", "multi-label"]

@@ -21,8 +21,8 @@ from lib.data.fundus import (
     subtract_local_average,
 )
 from lib.figures.fundus import plot_steps
+from tests.figures.test_figures import png
 from tests.photographs import SHADES, photograph, write_photographs
-from tests.test_figures import png
 
 
 def near(found: Any, disc: tuple[float, float, float], share: float = 0.015) -> bool:

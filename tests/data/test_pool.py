@@ -121,7 +121,7 @@ def test_only_the_rows_asked_for_are_read() -> None:
 def test_a_store_keeps_rows_on_disk_where_they_are(whole: Images, tmp_path: Path) -> None:
     import torch
 
-    from lib.store import ImageStore
+    from lib.data.store import ImageStore
 
     images = take_images(pool_images(mapped(whole, tmp_path)), np.array([14, 2, 8, 0]))
     store = ImageStore(images, "cpu")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.encoder import build_encoder
-from lib.weights import save_encoder
+from lib.models.encoder import build_encoder
+from lib.models.weights import save_encoder
 
 RUN = "pretrain-phantom-14px-simclr-novel-s0-0badcafe"
 SIDE = 14

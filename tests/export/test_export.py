@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import lib.export.files
-from lib.encoder import build_encoder
 from lib.export.__main__ import main
 from lib.export.files import (
     BATCHES,
@@ -22,7 +21,8 @@ from lib.export.files import (
     write_torchscript,
 )
 from lib.export.portable import ExportError, PortableEncoder, Taken, take_encoder
-from lib.weights import load_encoder
+from lib.models.encoder import build_encoder
+from lib.models.weights import load_encoder
 from tests.export.conftest import RUN, SIDE
 
 

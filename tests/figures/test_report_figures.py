@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lib.claims import judge
 from lib.figures.report import plot_beside, published_points
 from lib.figures.verdicts import plot_verdict
-from lib.measurements import measurements
-from lib.published import REBUILT
+from lib.study.claims import judge
+from lib.study.measurements import measurements
+from lib.study.published import REBUILT
 from tests.summaries import as_table, whole_study
 
 

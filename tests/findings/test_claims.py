@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from lib.claims import judge
 from lib.findings.claims import (
     CLAIMED_GAIN,
     CLAIMS,
@@ -25,7 +24,8 @@ from lib.findings.claims import (
 from lib.identity import RANDOM
 from lib.params import ROOT
 from lib.run import COLUMNS, Run
-from lib.verdicts import Verdict
+from lib.study.claims import judge
+from lib.study.verdicts import Verdict
 from tests.summaries import PROBE, SCRATCH, as_table, over, whole_study
 
 

@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.cost import Cost
-from lib.downsampling import AtSize, with_size
-from lib.embed import flatten_pixels
-from lib.evaluate import compare, label_budgets, probe_features
+from lib.evaluation.downsampling import AtSize, with_size
+from lib.evaluation.evaluate import compare, label_budgets, probe_features
 from lib.figures.downsampling import plot_pareto
 from lib.findings.downsampling import (
     SizeChange,
@@ -26,9 +24,11 @@ from lib.findings.downsampling import (
     smallest_kept,
     smallest_size,
 )
+from lib.models.embed import flatten_pixels
 from lib.run import COLUMNS
+from lib.training.cost import Cost
+from tests.figures.test_figures import png
 from tests.synthetic import make_data
-from tests.test_figures import png
 
 
 def change(size: int, low: float, high: float, tolerance: float = 1.0) -> SizeChange:

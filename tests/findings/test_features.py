@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.bootstrap import Difference
-from lib.cloud import Cloud, Sample, choose_sample
 from lib.data.base import DataSet
-from lib.embed import flatten_pixels
+from lib.evaluation.cloud import Cloud, Sample, choose_sample
+from lib.evaluation.projection import Map, components_of
+from lib.evaluation.representation import knn_purity, silhouettes, uniformity
 from lib.figures.features import (
     WARNING,
     make_key,
@@ -21,11 +21,11 @@ from lib.figures.features import (
     titled_by_source,
 )
 from lib.findings import features as findings
-from lib.means import mean_intervals, mean_values
-from lib.projection import Map, components_of
-from lib.representation import knn_purity, silhouettes, uniformity
+from lib.models.embed import flatten_pixels
+from lib.statistics.bootstrap import Difference
+from lib.statistics.means import mean_intervals, mean_values
+from tests.figures.test_figures import LONG, png
 from tests.synthetic import TASKS, make_data
-from tests.test_figures import LONG, png
 
 
 def cloud(source: str, sample: Sample, h: Any) -> Cloud:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from lib.bootstrap import Difference
 from lib.data.budget import LabelBudget
-from lib.evaluate import Budget
+from lib.evaluation.evaluate import Budget
+from lib.evaluation.label_efficiency import BudgetStudy, Saving
 from lib.figures.finetuning import plot_label_efficiency, plot_trainings
 from lib.findings import finetuning
 from lib.findings.finetuning import (
@@ -26,10 +26,10 @@ from lib.findings.finetuning import (
     say_savings,
     trainings_table,
 )
-from lib.finetune import Finetuned, make_head
-from lib.label_efficiency import BudgetStudy, Saving
+from lib.statistics.bootstrap import Difference
+from lib.training.finetune import Finetuned, make_head
+from tests.evaluation.test_label_efficiency import scored
 from tests.synthetic import make_data
-from tests.test_label_efficiency import scored
 from tests.thin import thin_encoder
 
 HISTORY = [

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.bootstrap import paired_bootstrap
-from lib.evaluate import evaluate
+from lib.evaluation.evaluate import evaluate
+from lib.evaluation.imbalance import RemedyStudy
 from lib.figures.imbalance import VERDICT_COLOURS, plot_gains, plot_recalls
 from lib.findings.imbalance import (
     Gain,
@@ -22,11 +22,11 @@ from lib.findings.imbalance import (
     say_remedies,
     say_undersampling,
 )
-from lib.findings.names import name_labels
-from lib.imbalance import RemedyStudy
-from lib.paired import holm
-from lib.predictions import Predictions
-from tests.test_figures import png
+from lib.names import name_labels
+from lib.statistics.bootstrap import paired_bootstrap
+from lib.statistics.paired import holm
+from lib.statistics.predictions import Predictions
+from tests.figures.test_figures import png
 
 CLASSES = ("actinic keratoses", "nevi", "df")  # the rarest last but one by name
 COUNTS = np.array([300, 6000, 80])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from lib.encoder import build_encoder
 from lib.findings.pretraining import pretraining_table, say_pretraining
-from lib.monitor import QUERIES
-from lib.pretrain import Pretraining
+from lib.models.encoder import build_encoder
+from lib.training.monitor import QUERIES
+from lib.training.pretrain import Pretraining
 
 HISTORY = [
     {"epoch": 1.0, "loss": 5.1234, "top1": 0.1, "top5": 0.2},

@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.bootstrap import Difference
-from lib.embed import flatten_pixels
-from lib.evaluate import Evaluated, compare, label_budgets, probe_features
+from lib.evaluation.evaluate import Evaluated, compare, label_budgets, probe_features
 from lib.findings import probing
-from lib.findings.names import METRIC_NAMES
 from lib.findings.probing import (
     headline,
     main_result,
@@ -20,7 +17,10 @@ from lib.findings.probing import (
     say_difference,
     say_probe,
 )
-from lib.metrics import compute_metrics
+from lib.models.embed import flatten_pixels
+from lib.names import METRIC_NAMES
+from lib.statistics.bootstrap import Difference
+from lib.statistics.metrics import compute_metrics
 from tests.synthetic import TASKS, make_data
 
 ROWS = [

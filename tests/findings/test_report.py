@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lib.claims import judge
 from lib.findings.report_published import beside_table, say_beside, say_notes
 from lib.findings.report_sizes import judge_sizes, say_sizes, sizes_table
 from lib.findings.report_study import cost_table, runs_table, say_cost, say_runs
-from lib.published import with_counterparts
+from lib.study.claims import judge
+from lib.study.published import with_counterparts
 from tests.summaries import PROBE, SCRATCH, as_table, make_row, over, whole_study
 
 EMPTY = pd.DataFrame()

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.bootstrap import Difference
 from lib.data.base import DataSet
-from lib.embed import flatten_pixels
+from lib.evaluation.queries import chance, choose_queries
+from lib.evaluation.retrieval import Retrieval, retrieve
 from lib.figures.retrieval import choose_shown, plot_hits, plot_precision
 from lib.findings import retrieval as findings
-from lib.queries import chance, choose_queries
-from lib.retrieval import Retrieval, retrieve
+from lib.models.embed import flatten_pixels
+from lib.statistics.bootstrap import Difference
+from tests.figures.test_figures import LONG, png
 from tests.synthetic import NAMES, TASKS, make_data
-from tests.test_figures import LONG, png
 
 
 def found_in(

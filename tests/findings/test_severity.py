@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.correlation import Estimate
-from lib.embed import flatten_pixels
+from lib.evaluation.grading import Graded, Neighbours, grade_features
+from lib.evaluation.severity import Severity, compare_with_probe, order_by_severity, vary_references
 from lib.figures.severity import plot_grades, plot_references, plot_severity
 from lib.findings.severity import (
     GRADE_NAMES,
@@ -24,10 +24,10 @@ from lib.findings.severity import (
     say_severity,
     severity_table,
 )
-from lib.grading import Graded, Neighbours, grade_features
-from lib.severity import Severity, compare_with_probe, order_by_severity, vary_references
+from lib.models.embed import flatten_pixels
+from lib.statistics.correlation import Estimate
+from tests.figures.test_figures import png
 from tests.synthetic import NAMES, make_data
-from tests.test_figures import png
 
 DATA = make_data("ordinal", grouped=True)
 CLASSES = NAMES["ordinal"]

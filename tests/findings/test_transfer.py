@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.bootstrap import Difference
-from lib.embed import flatten_pixels
-from lib.evaluate import Evaluated, compare, label_budgets, probe_features
+from lib.evaluation.evaluate import Evaluated, compare, label_budgets, probe_features
+from lib.evaluation.transfer import Start, Transfer
 from lib.figures.transfer import plot_transfer
 from lib.findings.transfer import (
     differences_table,
@@ -21,9 +20,10 @@ from lib.findings.transfer import (
     say_transfer,
     transfer_table,
 )
-from lib.transfer import Start, Transfer
+from lib.models.embed import flatten_pixels
+from lib.statistics.bootstrap import Difference
+from tests.figures.test_figures import png
 from tests.synthetic import make_data
-from tests.test_figures import png
 
 
 def as_finetuned(r: Evaluated) -> Evaluated:

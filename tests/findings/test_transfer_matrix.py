@@ -12,7 +12,7 @@ import pytest
 from lib.figures.transfer import plot_transfer_matrix
 from lib.findings.transfer_matrix import say_matrix, transfer_gains, transfer_matrix
 from lib.run import COLUMNS
-from tests.test_figures import png
+from tests.figures.test_figures import png
 
 
 def row(dataset: str, method: str, value: float, seed: int = 0, **columns: Any) -> dict[str, Any]:

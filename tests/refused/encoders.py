@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from lib.encoder import build_encoder
-from lib.weights import save_encoder
+from lib.models.encoder import build_encoder
+from lib.models.weights import save_encoder
 from tests.refused.case import Case, Desk
 from tests.refused.data import Payload
 

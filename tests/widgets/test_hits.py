@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from lib.data.base import DataSet
-from lib.embed import flatten_pixels
+from lib.evaluation.queries import choose_queries
+from lib.evaluation.retrieval import Retrieval, retrieve
 from lib.findings.retrieval import name_labels_of
-from lib.queries import choose_queries
-from lib.retrieval import Retrieval, retrieve
+from lib.models.embed import flatten_pixels
 from lib.widgets import hits
 from lib.widgets.hits import (
     EVERY,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.cloud import Sample
+from lib.evaluation.cloud import Sample
 from lib.figures.features import make_key
 from lib.widgets import map as module
 from lib.widgets.map import HOW, SHOWN, SYMBOLS, explore_map, images_of, make_figure, say_selection

@@ -1,0 +1,1 @@
+"""The protocols: what an encoder is worth at probes, few labels, transfer, search and grading."""

@@ -1,0 +1,1 @@
+"""Encoders: their architectures and weights, their features, and the probes that read these."""

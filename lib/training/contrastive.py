@@ -1,0 +1,291 @@
+"""SimCLR and SupCon as a LightningModule: two views, encoder, projection head, loss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from lib.augment import Pipeline
+from lib.data.base import DataError
+from lib.data.store import ImageStore
+from lib.losses import contrastive_accuracy, nt_xent, sup_con
+from lib.models.embed import forward
+from lib.models.encoder import Encoder, ProjectionHead, seeded
+from lib.training.monitor import KnnMonitor
+from lib.training.ranks import from_first, gather_rows, own_rows, world_size
+from lib.training.schedule import build_optimizer, cosine_with_warmup
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a pretraining does; the parameters of the same names (`lib.params`)."""
+
+    augment: str
+    crop_scale: float
+    encoder: str
+    stem: str
+    init: str
+    epochs: int
+    warmup_epochs: float
+    batch_size: int
+    temperature: float
+    optimizer: str
+    lr: float
+    weight_decay: float
+    gradient_clip: float
+    projection_dim: int
+    projection_layers: int
+    projection_norm: str
+    knn_every: int
+    knn_k: int
+    seed: int
+    method: str = "simclr"
+    balanced_batches: bool = False
+    freeze_stages: int = 0
+
+    @classmethod
+    def of(cls, params: SimpleNamespace) -> Recipe:
+        """The recipe among a run's parameters."""
+        return cls(**{f.name: getattr(params, f.name) for f in fields(cls)})
+
+
+class EpochBatches:
+    """Indices of the training images in batches, newly shuffled each epoch from (seed, epoch).
+
+    An epoch's images are dealt out evenly: no image is dropped and no batch is left with a few
+    images, which would have few negatives, and BatchNorm statistics of next to nothing.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.n, self.seed, self.epoch = n, seed, epoch
+        self.count = max(1, -(-n // batch_size))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch(), 1))
+        yield from torch.randperm(self.n, generator=generator).tensor_split(self.count)
+
+
+def mix(seed: int, epoch: int, stream: int) -> int:
+    """One generator seed from a run's seed, an epoch and a stream, far from its neighbours."""
+    return (seed * 1_000_003 + epoch * 7_919 + stream * 104_729) * 2_654_435_761 % 2**63
+
+
+class BalancedBatches(EpochBatches):
+    """Batches with as many images of each class; an epoch is as long as without balancing.
+
+    y: int64 [N]. Each class is gone through in a shuffled order again and again, the rare ones
+    more often, as when images were drawn with the inverse of their class's size as weight, but
+    evenly. Classes without an image take no part; images whose label is not known (below 0) count
+    as one class.
+    """
+
+    def __init__(self, y: Tensor, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        super().__init__(len(y), batch_size, seed, epoch)
+        self.classes = [(y == k).nonzero().flatten() for k in sorted(set(y.tolist()))]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch(), 1))
+        each = -(-self.n // len(self.classes))
+        columns = []
+        for rows in self.classes:
+            rounds = -(-each // len(rows))
+            shuffled = [rows[torch.randperm(len(rows), generator=generator)] for _ in range(rounds)]
+            columns.append(torch.cat(shuffled)[:each])
+        # Class by class in turn: any stretch of it is balanced.
+        turns = torch.stack(columns, 1).flatten()[: self.n]
+        yield from turns.tensor_split(self.count)
+
+
+def known_or_own(y: Tensor) -> Tensor:
+    """Labels with each unknown one (below 0) replaced by a number of its own; [B, K] unchanged.
+
+    An image of a multi-label task without any label has no positive but itself already.
+    """
+    if y.ndim == 2:
+        return y.clamp_min(0)
+    own = -1 - torch.arange(len(y), device=y.device)
+    return torch.where(y < 0, own, y)
+
+
+class ContrastiveModule(pl.LightningModule):
+    """SimCLR (Chen et al. 2020) or, with labels, SupCon (Khosla et al. 2020).
+
+    Two views of each image, encoder, projection head, NT-Xent; SupCon counts all views of images
+    with the same label as positives. y: of the training images, int64 [N], or [N, K] of zeros and
+    ones for multi-label tasks (positives share a label); below 0 a label is not known, and the
+    image's only positive is its own other view.
+
+    The images wait on the device in `store`; a training batch is only their indices. Shuffling
+    and views depend on (seed, epoch) alone, so a resumed run goes on as if it had never stopped,
+    and several processes (`lib.training.ranks`), which take a part of each batch, see what one
+    would.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        augment: Pipeline,
+        store: ImageStore,
+        recipe: Recipe,
+        monitor: KnnMonitor | None,
+        precision: str,
+        y: Tensor | None = None,
+        layout: str = "channels_last",
+    ) -> None:
+        super().__init__()
+        if recipe.method == "supcon" and y is None:
+            raise DataError("method: supcon needs labels; without any, use simclr")
+        if recipe.balanced_batches and y is not None and y.ndim == 2:
+            raise DataError("balanced_batches: images have several labels; set it to false")
+        self.y = y if recipe.method == "supcon" else None
+        with seeded(recipe.seed + 1):
+            self.head = ProjectionHead(
+                encoder.feature_dim,
+                encoder.feature_dim,
+                recipe.projection_dim,
+                depth=recipe.projection_layers,
+                batch_norm=recipe.projection_norm == "batch",
+            )
+        self.encoder, self.recipe, self.monitor = encoder, recipe, monitor
+        self.augment, self.store, self.number_format = augment, store, (precision, layout)
+        self.generator = torch.Generator()
+        self.history: list[Row] = []
+        self.best: dict[str, Tensor] = {}
+        self.selected, self.best_auroc = 0, float("-inf")
+        self.auroc = float("-inf")
+        self.auroc_before: float | None = None
+        self.totals: list[Tensor] = []
+        self.epoch_began = 0.0
+
+    def train_dataloader(self) -> Any:
+        """Batches of indices; Lightning takes any iterable with a length."""
+        size, seed = self.recipe.batch_size, self.recipe.seed
+        if self.recipe.balanced_batches and self.y is not None:
+            return BalancedBatches(self.y, size, seed, lambda: self.current_epoch)
+        return EpochBatches(len(self.store), size, seed, lambda: self.current_epoch)
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimizer with warm-up and cosine decay over exactly this run's steps."""
+        recipe = self.recipe
+        optimizer = build_optimizer(self, recipe.optimizer, recipe.lr, recipe.weight_decay)
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = round(recipe.warmup_epochs * total / recipe.epochs)
+        schedule = LambdaLR(optimizer, lambda step: cosine_with_warmup(step, warmup, total))
+        scheduler = {"scheduler": schedule, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_fit_start(self) -> None:
+        """Measure the encoder before it learns anything, once; agree on a number format."""
+        # Machines of a crew choose for themselves, and might choose differently.
+        self.number_format = from_first(self.number_format, world_size() > 1)
+        if self.monitor is not None and self.auroc_before is None:
+            self.auroc_before = self.monitor.auroc(self.encoder)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's stream of views."""
+        self.generator.manual_seed(mix(self.recipe.seed, self.current_epoch, 2))
+        self.totals, self.epoch_began = [], time.time()
+
+    def transfer_batch_to_device(
+        self, batch: Tensor, device: torch.device, dataloader_idx: int
+    ) -> Tensor:
+        """Leave the indices on the host, which draws the views; taking them back would wait."""
+        return batch
+
+    def training_step(self, index: Tensor, _: int) -> Tensor:
+        """One step on the images at `index` [B]: the contrastive loss of their two views.
+
+        Nothing here waits for the device: the host draws and queues work, whatever is queued.
+        """
+        z1, z2 = self.projections(index)
+        if self.y is None:
+            loss = nt_xent(z1, z2, self.recipe.temperature)
+        else:
+            y = known_or_own(self.y[index]).to(z1.device)
+            loss = sup_con(z1, z2, y, self.recipe.temperature)
+        ranks = contrastive_accuracy(z1.detach(), z2.detach())
+        # Read at the end of the epoch: a number on its way to the host waits for the GPU's queue.
+        self.totals.append(torch.stack([loss.detach(), ranks.top1, ranks.top5, ranks.mean_rank]))
+        return loss
+
+    def projections(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Projections [B, D] of two views of the images at `index` [B], also the other ranks'."""
+        n, own = len(index), own_rows(len(index))
+        x = self.store.take(index[own])
+        view: Callable[[Tensor, torch.Generator], Tensor] = self.augment
+        if world_size() > 1:
+            view = partial(self.augment.view_of_part, part=own, n=n)
+        views = torch.cat([view(x, self.generator) for _ in range(2)])
+        z = self.head(forward(self.encoder, views, *self.number_format).float())
+        # Both views of an image in one row: one exchange.
+        z1, z2 = gather_rows(torch.stack(z.chunk(2), dim=1), n).unbind(1)
+        return z1, z2
+
+    def on_train_epoch_end(self) -> None:
+        """Note the epoch, and keep the encoder by the rule of `is_worth_keeping`."""
+        epoch = self.current_epoch + 1
+        loss, top1, top5, rank = torch.stack(self.totals).mean(0).tolist()
+        row = {"epoch": epoch, "loss": loss, "top1": top1, "top5": top5, "mean_rank": rank}
+        row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        last = epoch == self.recipe.epochs
+        if self.monitor is not None and (epoch % self.recipe.knn_every == 0 or last):
+            row["val_knn_auroc"] = self.monitor.auroc(self.encoder)
+        if self.is_worth_keeping(row, last):
+            self.selected = epoch
+            self.auroc = row.get("val_knn_auroc", float("-inf"))
+            self.best = {k: v.detach().cpu().clone() for k, v in self.encoder.state_dict().items()}
+        row["seconds"] = time.time() - self.epoch_began
+        self.history.append(row)
+        shown = {k: v for k, v in row.items() if k not in ("epoch", "loss")}
+        self.log("loss", loss, prog_bar=True, batch_size=1)
+        self.log_dict(shown, prog_bar=False, batch_size=1)
+
+    def is_worth_keeping(self, row: Row, last: bool) -> bool:
+        """Whether this epoch's encoder replaces the one kept so far.
+
+        The latest epoch within one standard error of the best is kept (Breiman et al. 1984, with
+        training time in the place of simplicity): on a validation split of 78 images the highest
+        of ten AUROCs is luck, and luck would pick encoders that have hardly been trained. Without
+        labels the last epoch is kept.
+        """
+        if self.monitor is None:
+            return last
+        if "val_knn_auroc" not in row:
+            return False
+        self.best_auroc = max(self.best_auroc, row["val_knn_auroc"])
+        error = self.monitor.standard_error(self.best_auroc)
+        return row["val_knn_auroc"] >= self.best_auroc - error
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what has been found so far, so that a resumed run ends as an unbroken one."""
+        checkpoint["pretraining"] = self.found()
+
+    def found(self) -> dict[str, Any]:
+        """What the training has come to: the encoder kept, and how it was found."""
+        return {
+            "history": self.history,
+            "best": self.best,
+            "selected": self.selected,
+            "best_auroc": self.best_auroc,
+            "auroc": self.auroc,
+            "auroc_before": self.auroc_before,
+        }
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take up what had been found."""
+        for name, value in checkpoint["pretraining"].items():
+            setattr(self, name, value)

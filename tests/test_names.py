@@ -1,0 +1,71 @@
+"""Names in print."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.identity import Origin, finetuned_name
+from lib.names import (
+    METRIC_NAMES,
+    PROTOCOL_NAMES,
+    name_labels,
+    name_source,
+    split_method,
+)
+
+
+def test_sources() -> None:
+    assert name_source("simclr", "novel") == "SimCLR, novel"
+    assert name_source("random") == "random encoder"
+    assert name_source("new method") == "new method"
+
+
+@pytest.mark.parametrize(
+    ("method", "parts", "printed"),
+    [
+        ("simclr", ("simclr", "", ""), "SimCLR, novel"),
+        ("simclr from a", ("simclr", "a", ""), "SimCLR, novel, from a"),
+        ("supcon from a>b", ("supcon", "a>b", ""), "SupCon, novel, from a then b"),
+        ("simclr (warm up)", ("simclr", "", "warm up"), "SimCLR, novel (warm up)"),
+        ("simclr from a>b (w)", ("simclr", "a>b", "w"), "SimCLR, novel, from a then b (w)"),
+        ("simclr+finetune", ("simclr+finetune", "", ""), "SimCLR, finetuned, novel"),
+        (
+            "simclr+finetune from csv:a b/c.csv (x)",
+            ("simclr+finetune", "csv:a b/c.csv", "x"),
+            "SimCLR, finetuned, novel, from csv:a b/c.csv (x)",
+        ),
+    ],
+)
+def test_methods_in_parts_and_in_print(
+    method: str, parts: tuple[str, str, str], printed: str
+) -> None:
+    assert split_method(method) == parts
+    assert name_source(method, "novel") == printed
+
+
+def test_what_an_origin_is_called_can_be_taken_apart_again() -> None:
+    for method in ("simclr", "supcon", finetuned_name("simclr"), finetuned_name("random")):
+        for trail in ((), ("here",), ("a",), ("imagenet", "here"), ("a", "b")):
+            for variant in ("", "two words"):
+                origin = Origin(method, "novel", "x", trail, variant)
+                foreign = "" if trail in ((), ("here",)) else ">".join(trail)
+                assert split_method(origin.method_on("here")) == (method, foreign, variant)
+
+
+@pytest.mark.parametrize(
+    ("labels", "printed"),
+    [("all", "all labels"), ("100", "100 labels"), ("25 per class", "25 labels per class")],
+)
+def test_labels(labels: str, printed: str) -> None:
+    assert name_labels(labels) == printed
+
+
+def test_every_metric_and_protocol_has_a_name_of_its_own() -> None:
+    import numpy as np
+
+    from lib.statistics.metrics import compute_metrics
+
+    y = np.array([0, 1, 2, 0, 1, 2])
+    assert set(compute_metrics(y, np.eye(3)[y], "ordinal")) == set(METRIC_NAMES)
+    for names in (METRIC_NAMES, PROTOCOL_NAMES):
+        assert len(set(names.values())) == len(names)

@@ -1,0 +1,85 @@
+"""A training step queues work on a GPU without waiting for it.
+
+There need not be a GPU: tensors that only pretend refuse to be read, as a number on its way to the
+host would have to wait, and copies to the host are counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lib.models.encoder import build_encoder
+from lib.training.contrastive import ContrastiveModule
+from lib.training.schedule import build_optimizer
+from tests.training.test_pretrain import RECIPE
+
+B, SIZE = 6, 12
+
+
+class Copies(TorchDispatchMode):
+    """Notes every copy from a GPU to the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = [a for a in args if isinstance(a, Tensor) and a.device.type == "cuda"]
+        if tensors and isinstance(result, Tensor) and result.device.type == "cpu":
+            self.seen.append(str(func))
+        return result
+
+
+class Store:
+    """Images on a GPU that is not there."""
+
+    def take(self, index: Tensor) -> Tensor:
+        return torch.rand(len(index), 3, SIZE, SIZE, device="cuda")
+
+
+def pretend_on_gpu(module: nn.Module) -> None:
+    """Give a module parameters and buffers of the same shapes on a GPU that is not there."""
+    for part in module.modules():
+        for name, value in part.named_parameters(recurse=False):
+            setattr(part, name, nn.Parameter(torch.empty(value.shape, device="cuda")))
+        for name, value in part.named_buffers(recurse=False):
+            setattr(part, name, torch.zeros(value.shape, dtype=value.dtype, device="cuda"))
+
+
+@pytest.mark.parametrize("method", ["simclr", "supcon"])
+def test_nothing_is_read_back(method: str) -> None:
+    index, y = torch.arange(B), torch.tensor([0, 0, 1, -1, 1, 0])
+    module = ContrastiveModule(
+        build_encoder("resnet18", "strided", 3, seed=0),
+        lambda x, _: x,  # type: ignore[arg-type]
+        Store(),  # type: ignore[arg-type]
+        dataclasses.replace(RECIPE, method=method),
+        None,
+        "fp32",
+        y,
+    )
+    with FakeTensorMode(allow_non_fake_inputs=True), Copies() as copies:
+        pretend_on_gpu(module)
+        optimizer = build_optimizer(module, "adamw", 1e-3, 1e-4)
+        assert module.transfer_batch_to_device(index, torch.device("cuda"), 0) is index
+        loss = module.training_step(index, 0)
+        # Backward passes of such tensors need a real device; PyTorch's own do not wait.
+        for parameter in module.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        assert loss.device.type == "cuda"
+        assert copies.seen == []
+        # The test can fail: these two wait.
+        loss.cpu()
+        assert len(copies.seen) == 1
+        with pytest.raises(DataDependentOutputException):
+            loss.item()
