@@ -141,6 +141,8 @@ PARAMETERS: dict[str, Parameter] = {
     "classes_shown": Parameter(text, "classes in the pictures, with commas; empty: all"),
     "perplexities": Parameter(several(number(1), "perplexity"), "perplexities of t-SNE"),
     "max_points": Parameter(whole(10), "images in a map of features"),
+    # selection
+    "halvings": Parameter(whole(2, 100_000), "ways to halve the test images, one to choose by"),
     # retinopathy
     "neighbours": Parameter(
         several(whole(1), "count"), "numbers of neighbours that grade an image"

@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 CODE = ("lib", "notebooks", "params", "run_all.py", "pyproject.toml")
 ELSEWHERE = {"own-images.md"}
 # Files that a page itself tells to make.
-MADE = {"notebooks/11_brightness.ipynb", "params/mine.yaml"}
+MADE = {"notebooks/12_brightness.ipynb", "params/mine.yaml"}
 # Programs that a page may name; each is started as the newcomer's shell would.
 PROGRAMS = {"python": [sys.executable], "papermill": [sys.executable, "-m", "papermill"]}
 
@@ -137,7 +137,7 @@ def test_extending(copy: Path) -> None:
     notebook.cells = [nbformat.v4.new_code_cell(text) for text in (parameters, work, finish)]
     notebook.cells[0].metadata["tags"] = ["parameters"]
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
-    nbformat.write(notebook, copy / "notebooks" / "11_brightness.ipynb")
+    nbformat.write(notebook, copy / "notebooks" / "12_brightness.ipynb")
     (copy / "params" / "bright.yaml").write_text(study, encoding="utf-8")
     assert "1 done" in run_line(bright, copy)
     summary = (copy / "results" / "bright" / "summary.csv").read_text()

@@ -199,6 +199,14 @@ DOWNSTREAM: dict[str, tuple[dict[str, object], dict[str, set[str]]]] = {
         {"perplexities": "5", "max_points": 32},
         {"protocol": {"features"}, "metric": {"alignment", "uniformity"}, "method": {"simclr"}},
     ),
+    "11_selection": (
+        {"labels": "12,all", "halvings": 5, **SHORT_FINETUNE},
+        {
+            "protocol": {"finetune", "frozen"},
+            "method": {"simclr", "random"},
+            "metric": {"accuracy, chosen by test", "auroc, overstated by choosing on test"},
+        },
+    ),
     "10_retinopathy": (
         {"perplexities": "5", "neighbours": "1,5", "references": "1,4", "reference_choices": 2},
         {

@@ -164,6 +164,19 @@ def count_features(p: SimpleNamespace, run: PlannedRun) -> list[Passes]:
     return [Passes(embedded=3 * shown * with_floor(p))]
 
 
+def count_selection(p: SimpleNamespace, run: PlannedRun) -> list[Passes]:
+    """11_selection: as 03_finetune, the head alone too, and both splits embedded at each check."""
+    n, head = run.images, SimpleNamespace(**{**vars(p), "train_augment": "none"})
+    passes = []
+    for k in budgets(p, run):
+        passes += [finetuning(p, n, k)] * with_floor(p)
+        passes += [finetuning(head, n, k)] * (p.init != "scratch")
+    checks = len(as_list(p.lrs)) * math.ceil(p.epochs / p.val_every)
+    # A finetuning embeds both splits once, at its end; here they are at each check, and not then.
+    more = (checks - 1) * (n["val"] + n["test"])
+    return [*passes, Passes(embedded=len(passes) * more)]
+
+
 COUNTERS: dict[str, Callable[[SimpleNamespace, PlannedRun], list[Passes]]] = {
     "00_data": count_data,
     "01_pretrain": count_pretrain,
@@ -175,6 +188,7 @@ COUNTERS: dict[str, Callable[[SimpleNamespace, PlannedRun], list[Passes]]] = {
     "07_retrieval": count_probe,  # the same features
     "08_features": count_features,
     "09_report": count_data,
+    "11_selection": count_selection,
     "10_retinopathy": count_probe,  # the same features; those of `queries` are not counted
 }
 

@@ -22,6 +22,7 @@ BESIDE = {
     "00_data": 10.0, "01_pretrain": 12.0, "02_probe": 15.0, "03_finetune": 15.0,
     "04_imbalance": 10.0, "05_transfer": 15.0, "06_downsampling": 15.0, "07_retrieval": 20.0,
     "08_features": 50.0, "09_report": 10.0, "10_retinopathy": 56.0,
+    "11_selection": 10.0,
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ BESIDE = {
     "00_data": 2.1e6, "01_pretrain": 0.6e6, "02_probe": 1.3e6, "03_finetune": 0.9e6,
     "04_imbalance": 0.9e6, "05_transfer": 1.4e6, "06_downsampling": 1.7e6, "07_retrieval": 0.5e6,
     "08_features": 0.6e6, "09_report": 0.6e6, "10_retinopathy": 0.6e6,
+    "11_selection": 0.6e6,
 }  # fmt: skip
 
 

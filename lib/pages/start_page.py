@@ -31,6 +31,7 @@ SECONDS: dict[str, int | None] = {
     "08_features": 71,
     "09_report": 22,
     "10_retinopathy": 45,
+    "11_selection": None,
 }
 
 

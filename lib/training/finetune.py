@@ -27,6 +27,7 @@ from lib.training.finetune_module import FinetuneModule, FinetuneRecipe
 from lib.training.memory import MemoryFullError, halve
 from lib.training.monitor import ScoreMonitor
 from lib.training.objective import Objective, plain_objective, probabilities
+from lib.training.witness import Seen, Witness
 
 __all__ = ["FinetuneRecipe", "Finetuned", "finetune", "starting_encoder"]
 
@@ -38,7 +39,8 @@ class Finetuned:
     encoder, head: in eval mode, on the CPU. offset: float [K], taken off the logits, or None.
     lr: the peak rate chosen; history: its epochs; selected: the epoch kept (1 is the first);
     val_auroc: at that epoch, None without usable validation labels. steps: optimizer steps of one
-    training; seconds: of all trainings, one for each rate. tried: history by rate.
+    training; seconds: of all trainings, one for each rate. tried: history by rate. seen: what a
+    witness noted, by rate and epoch.
     """
 
     encoder: Encoder
@@ -52,6 +54,7 @@ class Finetuned:
     steps: int
     seconds: float
     tried: dict[float, list[Row]] = field(default_factory=dict)
+    seen: dict[float, dict[int, Seen]] = field(default_factory=dict)
 
     def scores(
         self, images: npt.NDArray[np.uint8], device: str = "cpu", precision: str = "fp32"
@@ -75,6 +78,7 @@ def finetune(
     precision: str = "fp32",
     show_progress: bool = False,
     objective: Objective | None = None,
+    witness: Witness | None = None,
 ) -> Finetuned:
     """Train an encoder with a linear head on the training images at `rows` int64 [n].
 
@@ -87,7 +91,8 @@ def finetune(
     only the weights chosen; a second call returns those. Names in it carry a digest of
     everything the weights depend on but the objective's loss: give each loss a folder of its own.
     A folder below the run's `checkpoints/` is removed with it. objective: cross-entropy
-    unless given; its sample_weights, float [n], go with `rows`.
+    unless given; its sample_weights, float [n], go with `rows`. witness: notes what it sees at each
+    check, of splits that are otherwise not looked at.
 
     Raises DataError without labels, with fewer than two images, or where all have the same label.
     """
@@ -95,7 +100,7 @@ def finetune(
     check_labelled(data, rows, y)
     objective = objective or plain_objective(data.task)
     encoder = make_encoder()
-    mark = digest_of(encoder, data, rows, recipe, objective, precision)
+    mark = digest_of(encoder, data, rows, recipe, objective, precision, witness is not None)
     done = folder / f"finetuned-{mark}.pt"
     if done.exists():
         return read_finetuned(done, encoder, data, objective)
@@ -106,6 +111,7 @@ def finetune(
     position = torch.arange(len(rows)) if few else torch.from_numpy(rows)
     best: FinetuneModule | None = None
     tried: dict[float, list[Row]] = {}
+    seen: dict[float, dict[int, Seen]] = {}
     parts = 1
     # Without validation every further rate would be trained and then not looked at.
     for lr in recipe.lrs if monitor is not None else recipe.lrs[:1]:
@@ -117,17 +123,17 @@ def finetune(
                 None if recipe.train_augment == "none"
                 else make_augment(recipe.train_augment, data.size, data.channels),
                 store, position, torch.from_numpy(y), recipe, lr, objective, monitor, precision,
-                parts,
+                parts, witness,
             )  # fmt: skip
 
         where = folder / f"lr-{lr:g}-{mark}"
         module = train_within_memory(make_module, parts, where, device, show_progress)
         parts = module.parts
-        tried[lr] = module.history
+        tried[lr], seen[lr] = module.history, module.seen
         if best is None or module.auroc > best.auroc:
             best = module
     assert best is not None
-    write_finetuned(done, best, tried)
+    write_finetuned(done, best, tried, seen)
     for lr in tried:
         shutil.rmtree(folder / f"lr-{lr:g}-{mark}")
     return read_finetuned(done, encoder, data, objective)
@@ -204,9 +210,13 @@ def digest_of(
     recipe: FinetuneRecipe,
     objective: Objective,
     precision: str,
+    witnessed: bool = False,
 ) -> str:
     """A short hash of the start, the images and the recipe of a finetuning."""
-    about = (recipe, data.fingerprint, data.name, encoder.architecture, objective.name, precision)
+    about = (
+        recipe, data.fingerprint, data.name, encoder.architecture, objective.name, precision,
+        *(["witnessed"] if witnessed else []),
+    )  # fmt: skip
     known = hashlib.sha256(repr(about).encode())
     known.update(np.ascontiguousarray(rows, np.int64).tobytes())
     tensors = [*encoder.state_dict().values(), objective.sample_weights, objective.offset]
@@ -217,7 +227,12 @@ def digest_of(
     return known.hexdigest()[:8]
 
 
-def write_finetuned(path: Path, module: FinetuneModule, tried: dict[float, list[Row]]) -> None:
+def write_finetuned(
+    path: Path,
+    module: FinetuneModule,
+    tried: dict[float, list[Row]],
+    seen: dict[float, dict[int, Seen]],
+) -> None:
     """Write what is kept of a finetuning: tensors, numbers and text, complete or not at all."""
     content: dict[str, Any] = {
         "weights": module.best,
@@ -225,6 +240,7 @@ def write_finetuned(path: Path, module: FinetuneModule, tried: dict[float, list[
         "selected": module.selected,
         "auroc": module.auroc if module.monitor is not None else None,
         "tried": tried,
+        "seen": seen,
     }
     with replacing(path) as temporary:
         torch.save(content, temporary)
@@ -250,6 +266,7 @@ def read_finetuned(path: Path, encoder: Encoder, data: DataSet, objective: Objec
         int(tried[lr][-1]["steps"]),
         sum(row["seconds"] for history in tried.values() for row in history),
         tried,
+        content["seen"],
     )
 
 

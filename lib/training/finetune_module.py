@@ -24,6 +24,7 @@ from lib.training.memory import SMALLEST, loss_in_parts
 from lib.training.monitor import ScoreMonitor
 from lib.training.objective import Objective
 from lib.training.schedule import learning_rate_share, optimizer_of, without_decay
+from lib.training.witness import Seen, Witness
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ class FinetuneModule(pl.LightningModule):
     store: images on the device; position: int64 [n], where in it each labelled image lies; y: their
     labels, int64 [n], or [n, K] of zeros and ones. Batches and augmentation depend on (seed, epoch)
     alone, so a resumed run goes on as if it had never stopped. parts: in how many a batch is
-    computed one after another, where it does not fit into memory (`lib.training.memory`).
+    computed one after another, where it does not fit into memory (`lib.training.memory`). witness:
+    notes at each check what it is asked to, in `seen`.
     """
 
     def __init__(
@@ -135,9 +137,11 @@ class FinetuneModule(pl.LightningModule):
         monitor: ScoreMonitor | None,
         precision: str,
         parts: int = 1,
+        witness: Witness | None = None,
     ) -> None:
         super().__init__()
-        self.parts = parts
+        self.parts, self.witness = parts, witness
+        self.seen: dict[int, Seen] = {}  # by epoch
         self.encoder, self.head, self.augment = encoder, head, augment
         self.store, self.position, self.y = store, position, y
         self.recipe, self.lr, self.objective = recipe, lr, objective
@@ -210,8 +214,11 @@ class FinetuneModule(pl.LightningModule):
         row["steps"] = float(self.trainer.global_step)
         row["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         last = epoch == self.recipe.epochs
-        if self.monitor is not None and (epoch % self.recipe.val_every == 0 or last):
+        check = epoch % self.recipe.val_every == 0 or last
+        if self.monitor is not None and check:
             row["val_auroc"] = self.monitor.auroc(self.encoder, self.head, self.objective.offset)
+        if self.witness is not None and check:
+            self.seen[epoch] = self.witness.look(self.encoder, self.head, self.objective.offset)
         if self.is_worth_keeping(row, last):
             self.selected = epoch
             self.auroc = row.get("val_auroc", float("-inf"))
@@ -241,6 +248,7 @@ class FinetuneModule(pl.LightningModule):
             "selected": self.selected,
             "best_auroc": self.best_auroc,
             "auroc": self.auroc,
+            "seen": self.seen,
         }
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:

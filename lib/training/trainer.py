@@ -203,6 +203,7 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists.*")
             warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
             warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
+            warnings.filterwarnings("ignore", ".*srun. command is available.*")
             warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
             warnings.filterwarnings("ignore", ".*GPU available but not used.*")
             warnings.filterwarnings("ignore", ".*lr_scheduler.step.*optimizer.step.*")

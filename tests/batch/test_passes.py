@@ -37,6 +37,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("06_downsampling", {**QUICK, "sizes": "14,7", "labels": "all", "knn_every": 1}),
     ("07_retrieval", {**QUICK, "init": "source"}),
     ("08_features", {**QUICK, "init": "source", "max_points": 20}),
+    ("11_selection", {**TUNED, "init": "source"}),
     ("10_retinopathy", {**QUICK, "init": "source", "neighbours": "1,5", "references": "2"}),
 ]  # fmt: skip
 TASK: dict[str, Task] = {"10_retinopathy": "ordinal"}  # where classes alone will not do
