@@ -26,6 +26,7 @@ from lib.files import write_text
 from lib.identity import finetuned_name
 from lib.models.embed import embed_splits
 from lib.models.weights import save_encoder
+from lib.names import split_method
 from lib.run import Run
 from lib.statistics.bootstrap import bootstrap_replicates
 from lib.statistics.predictions import Predictions
@@ -211,6 +212,35 @@ def main_training(study: BudgetStudy) -> tuple[Finetuned, Predictions]:
     return study.trainings[study.method, largest], scored.predictions
 
 
+def under_variant(study: BudgetStudy, variant: str) -> BudgetStudy:
+    """The same study with its methods as summary.csv names them: `random (strong decay)`.
+
+    variant: the name of the run's setting; empty: the study as it is. The probe of the encoder
+    keeps its name: no setting of finetuning touches it.
+    """
+    if not variant:
+        return study
+
+    def name(method: str) -> str:
+        before = split_method(method)[2]
+        plain = method.removesuffix(f" ({before})")
+        return f"{plain} ({', '.join(filter(None, [before, variant]))})"
+
+    def noted(result: Evaluated) -> Evaluated:
+        if result.protocol != "finetune":
+            return result
+        key = {**result.predictions.key, "method": name(result.source)}
+        predictions = dataclasses.replace(result.predictions, key=key)
+        return dataclasses.replace(result, source=name(result.source), predictions=predictions)
+
+    return BudgetStudy(
+        name(study.method),
+        [noted(result) for result in study.results],
+        {(name(method), labels): tuned for (method, labels), tuned in study.trainings.items()},
+        study.counts,
+    )
+
+
 def save_study(study: BudgetStudy, data: DataSet, run: Run) -> None:
     """Write the encoder finetuned at the largest budget, and history.csv of every training."""
     tuned, scored = main_training(study)
@@ -236,7 +266,7 @@ def study_rows(study: BudgetStudy, run: Run) -> list[dict[str, Any]]:
     encoder = architecture(run)
     rows = result_rows(study.results, run, encoder)
     for (method, labels), tuned in study.trainings.items():
-        augment = run.origin.augment if method != SCRATCH else ""
+        augment = run.origin.augment if split_method(method)[0] != SCRATCH else ""
         about = {"method": method, "augment": augment, "encoder": encoder, "labels": labels}
         values = {
             "seconds": ("train", tuned.seconds),

@@ -22,6 +22,7 @@ from lib.evaluation.label_efficiency import (
     save_study,
     study_budgets,
     study_rows,
+    under_variant,
 )
 from lib.identity import Origin
 from lib.models.encoder import Encoder, build_encoder
@@ -258,6 +259,26 @@ def test_without_floors_nothing_is_trained_from_scratch(
     study = study_budgets(data, run, label_budgets(data, "all", 0, 0)[0])
     assert {r.source for r in study.results} == {"simclr"}
     assert label_savings(study) == []
+
+
+def test_a_variant_is_part_of_the_names(tmp_path: Path, quick: list[dict[str, Any]]) -> None:
+    run, data = pretrained_run(tmp_path), make_data("multi-class")
+    budgets, _ = label_budgets(data, "12", 0, 0)
+    plain = study_budgets(data, run, budgets)
+    assert under_variant(plain, "") is plain
+    noted = under_variant(plain, "strong decay")
+    assert noted.method == "simclr (strong decay)"
+    rows = pd.DataFrame(study_rows(noted, run))
+    tuned = rows[rows["protocol"] == "finetune"]
+    assert set(tuned["method"]) == {"simclr (strong decay)", "random (strong decay)"}
+    assert set(tuned.loc[tuned["method"].str.startswith("random"), "augment"]) == {""}
+    assert set(rows.loc[rows["protocol"] == "probe", "method"]) == {"simclr"}
+    for result in noted.results:
+        assert result.predictions.key["method"] == result.source
+    again = under_variant(noted, "two")
+    assert again.method == "simclr (strong decay, two)"
+    save_study(noted, data, run)
+    assert (run.folder / "encoder.safetensors").exists()
 
 
 def test_the_encoder_that_is_saved(tmp_path: Path) -> None:
