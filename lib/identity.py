@@ -241,7 +241,8 @@ def run_name(notebook: str, params: Mapping[str, Any], origin: Origin, data: str
     augment = params.get("augment", origin.augment if "init" in params else "")
     size = "" if params.get("size", 28) == 28 else f"{params['size']}px"
     words = [notebook.partition("_")[2], slug(str(params.get("dataset", ""))), size]
-    words += [slug(method), slug(augment), slug(str(params.get("variant", "")))]
+    # Of an augmentation the sequence: its settings would be most of the name. The hash has them.
+    words += [slug(method), slug(augment.partition(" ")[0]), slug(str(params.get("variant", "")))]
     dev = "trainval-" if params.get("folds_of") == "trainval" else ""
     fold = f"{dev}f{params['fold']}" if params.get("folds") else ""
     seed = f"s{params['seed']}" if "seed" in params else ""
