@@ -116,8 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print the table, write CSV and JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
     parser.add_argument("--runs", type=int, default=6, help="runs of the study")
-    parser.add_argument("--epochs", type=int, default=30, help="of each")
-    parser.add_argument("--images", type=int, default=100, help="of each class")
+    parser.add_argument("--epochs", type=int, default=5, help="of each")
+    parser.add_argument("--images", type=int, default=50, help="of each class")
     parser.add_argument("--quick", action="store_true", help="two short runs, by --scheduler")
     parser.add_argument("--out", type=Path, default=OUT / "cluster.csv")
     options = parser.parse_args(arguments)

@@ -53,7 +53,7 @@ def open_from_start_page(page: Any) -> None:
     """The page is rendered, not in an editor, and its link opens the notebook beside it."""
     page.locator(".jp-MarkdownViewer h1", has_text="Start here").wait_for()
     links = page.locator(".jp-MarkdownViewer td a")
-    assert links.count() == 11
+    assert links.count() == 12
     shoot(page, "1-start-page")
     links.first.click()
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
@@ -78,7 +78,7 @@ def turn_a_slider(page: Any) -> None:
     explorer.get_by_role("slider").first.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    explorer.get_by_text("crop_scale: 0.14").wait_for()
+    explorer.get_by_text("crop_scale=0.14").wait_for()
     page.wait_for_function(
         "before => document.querySelectorAll('.augmentation-explorer img')[1].src !== before",
         arg=view,
