@@ -88,10 +88,11 @@ def test_importing_lib_is_quick_and_leaves_heavy_modules_alone() -> None:
     # the others here speak of what these return.
     needs_lightning = {
         "lib.evaluation.downsampling", "lib.evaluation.imbalance",
-        "lib.evaluation.label_efficiency", "lib.evaluation.saliency", "lib.evaluation.transfer",
-        "lib.figures.downsampling", "lib.figures.finetuning", "lib.figures.imbalance",
-        "lib.figures.saliency", "lib.findings.finetuning", "lib.findings.imbalance",
-        "lib.findings.pretraining", "lib.training.checkpoint", "lib.training.contrastive",
+        "lib.evaluation.label_efficiency", "lib.evaluation.saliency", "lib.evaluation.selection",
+        "lib.evaluation.transfer", "lib.figures.downsampling", "lib.figures.finetuning",
+        "lib.figures.imbalance", "lib.figures.saliency", "lib.figures.selection",
+        "lib.findings.finetuning", "lib.findings.imbalance", "lib.findings.pretraining",
+        "lib.findings.selection", "lib.training.checkpoint", "lib.training.contrastive",
         "lib.training.diagnosis", "lib.training.finetune", "lib.training.finetune_module",
         "lib.training.further", "lib.training.pretrain", "lib.training.trainer",
     }  # fmt: skip
