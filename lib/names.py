@@ -16,6 +16,7 @@ PROTOCOL_NAMES = {
     "probe": "logistic regression",
     "knn": "kNN",
     "finetune": "finetuned",
+    "frozen": "a head by minibatches",
     "retrieval": "retrieval",
     "severity": "distance to healthy images",
 }

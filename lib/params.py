@@ -226,3 +226,12 @@ def notebook_defaults(notebook: str, folder: Path = NOTEBOOKS) -> dict[str, Any]
                     f"{path.name}: default of {name} is {found}; give a literal"
                 ) from None
     return {name: check_value(name, value) for name, value in defaults.items()}
+
+
+def check_fold(params: Mapping[str, Any]) -> None:
+    """ParameterError where `fold`, `folds` and `folds_of` do not go together."""
+    folds = params.get("folds", 0)
+    if folds and params["fold"] >= folds:
+        raise ParameterError(f"fold: {params['fold']} of {folds}; the first is 0")
+    if not folds and params.get("folds_of", "all") != "all":
+        raise ParameterError(f"folds_of: {params['folds_of']} needs folds: a number of them")

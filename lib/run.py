@@ -30,7 +30,7 @@ from lib.identity import (
     short_name,
 )
 from lib.origins import describe_origin, file_digest, find_encoder
-from lib.params import ROOT, check_value, notebook_defaults
+from lib.params import ROOT, check_fold, check_value, notebook_defaults
 from lib.watched import is_terminal, is_watched
 
 # The runner tells a notebook which run it is, and what its data are, by these variables.
@@ -165,10 +165,7 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     names = notebook_defaults(notebook)
     params = {name: check_value(name, variables[name]) for name in names}
     params["study"] = params["study"] or INTERACTIVE
-    if params.get("folds", 0) and params["fold"] >= params["folds"]:
-        raise ParameterError(f"fold: {params['fold']} of {params['folds']}; the first is 0")
-    if params.get("folds_of", "all") != "all" and not params["folds"]:
-        raise ParameterError(f"folds_of: {params['folds_of']} needs folds: a number of them")
+    check_fold(params)
     named = [key for key in DATASETS if params.get(key)]
     params |= {key: absolute_dataset(params[key]) for key in named}
     results = Path(params["results"] or ROOT / "results").expanduser()

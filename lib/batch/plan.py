@@ -27,7 +27,7 @@ from lib.identity import (
     finetuned_name,
     run_name,
 )
-from lib.params import notebook_defaults
+from lib.params import as_list, check_fold, notebook_defaults
 
 if TYPE_CHECKING:
     from lib.data.describe import DataInfo
@@ -184,8 +184,7 @@ def plan_run(
     params = {**params, **{key: absolute_dataset(params[key]) for key in named}}
     described = {key: describe(params, key) for key in named}
     dataset, info = params["dataset"], described["dataset"]
-    if params.get("folds", 0) and params["fold"] >= params["folds"]:
-        raise ParameterError(f"fold: {params['fold']} of {params['folds']}; the first is 0")
+    check_fold(params)
     if upstream is not None:
         origin = made_by(upstream)
     elif "init" not in params:
@@ -259,8 +258,6 @@ def check_folds(params: Mapping[str, Any], info: DataInfo) -> None:
     folds = params.get("folds", 0)
     if folds == 1:
         raise ParameterError("folds: 1; at least 2 are needed, or 0 for the data set's own split")
-    if not folds and params.get("folds_of", "all") != "all":
-        raise ParameterError(f"folds_of: {params['folds_of']} needs folds: a number of them")
     if folds and sum(count_images(info, {**params, "folds": 0}).values()) < folds:
         raise ParameterError(f"folds: {folds}, more than {params['dataset']} has images")
 
@@ -275,9 +272,10 @@ def check_augment(params: Mapping[str, Any]) -> None:
             continue
         scale = (crop, 1.0) if crop and key == "augment" else None
         try:
-            make_augment(params[key], params["size"], 3, crop_scale=scale)
+            for size in as_list(str(params.get("sizes", params["size"]))):
+                make_augment(params[key], int(size), 3, crop_scale=scale)
         except ValueError as error:
-            raise ParameterError(str(error).replace("augment", key, 1)) from None
+            raise ParameterError(f"{key}: {str(error).removeprefix('augment ')}") from None
 
 
 def check_encoder(notebook: str, params: Mapping[str, Any], init: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lib.evaluation.selection import RULES, Course, Rule
-from lib.names import METRIC_NAMES, name_labels, name_source
+from lib.findings.finetuning import name_classifier
+from lib.names import METRIC_NAMES, name_labels
 
 NAMES: dict[Rule, str] = {
     "kept": "validation, as here: the latest within a standard error of the best",
@@ -18,11 +19,8 @@ NAMES: dict[Rule, str] = {
 
 
 def name_course(course: Course) -> str:
-    """A training as printed: `SimCLR, novel, finetuned`; `…, frozen, a head`; `from scratch`."""
-    if course.method == "random":
-        return "from scratch"
-    known = name_source(course.method, course.augment)
-    return f"{known}, finetuned" if course.protocol == "finetune" else f"{known}, frozen, a head"
+    """A training as printed: `SimCLR, novel, finetuned`; `…, frozen: a head by minibatches`."""
+    return name_classifier(course.method, course.augment, course.protocol)
 
 
 def selection_table(courses: Sequence[Course], metric: str) -> pd.DataFrame:
