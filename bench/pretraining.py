@@ -6,6 +6,7 @@ batch, number format and image size:
 
 ceiling   forward, backward and optimizer step on views that already lie on the device; nothing else
 ours      `lib.training.pretrain.pretrain`, as 01_pretrain calls it, without a monitor
+eager     the same on a GPU, each kernel launched by itself (`lib.models.graphs`); only when asked
 lightly   lightly's transform in a DataLoader with a worker a core, its projection head and NT-Xent
 classic   Pillow transforms in workers, cosine similarities by broadcasting, Lightning
 
@@ -46,6 +47,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+import lib.models.graphs
 import lib.training.pretrain
 from bench.augment import pillow_op, smooth_images
 from bench.measuring import OUT, Goal, installed, say_goals, write_rows
@@ -54,8 +56,8 @@ from lib.augment.ops import ColourJitter, GaussianBlur
 from lib.data.base import DataSet, Split
 from lib.data.store import free_memory
 from lib.device import choose_precision
-from lib.models.embed import forward
 from lib.models.encoder import ProjectionHead, build_encoder
+from lib.models.graphs import GraphedNetwork
 from lib.training.contrastive import ContrastiveModule, Recipe
 from lib.training.schedule import build_optimizer
 from lib.training.trainer import quiet
@@ -72,7 +74,7 @@ QUICK = ("natural:28:imagenet:256", "novel:28:imagenet:256")
 EPOCH_SECONDS, MOST_STEPS, GPU_IMAGES, GPU_EPOCHS = 3.0, 8, 47 * 256, 5
 # How much longer than the ceiling a contender takes, roughly, to tell what fits; and images a
 # second that a core brings to a GPU.
-FACTORS = {"ceiling": 1.0, "ours": 1.2, "lightly": 1.8, "classic": 3.5}
+FACTORS = {"ceiling": 1.0, "ours": 1.2, "eager": 1.2, "lightly": 1.8, "classic": 3.5}
 LOADED_PER_CORE = 250
 TEMPERATURE, RATE, WIDTH = 0.5, 1e-3, 128
 
@@ -136,12 +138,13 @@ def ceiling(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
     """Encoder, backward and optimizer on resident random views."""
     encoder, _, optimizer = network(cell)
     encoder.to(memory_format=torch.channels_last)
+    encode = GraphedNetwork(encoder, nn.Identity(), cell.precision)
     x = torch.rand(2 * cell.batch, 3, cell.size, cell.size, device=cell.device)
 
     def epoch() -> None:
         for _ in range(cell.steps):
             optimizer.zero_grad()
-            torch.autograd.backward(forward(encoder, x, cell.precision).float().square().mean())
+            torch.autograd.backward(encode(x).square().mean())
             optimizer.step()
 
     return time_epochs(cell, epoch)
@@ -198,6 +201,12 @@ def ours(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
             data, recipe, Path(folder), device=cell.device, precision=cell.precision
         )
     return between(Timed.began)
+
+
+def eager(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
+    """Ours, with each kernel launched by itself."""
+    with mock.patch.object(lib.models.graphs, "ENABLED", False):
+        return ours(cell, images)
 
 
 def loader(cell: Cell, data: Dataset[Any]) -> DataLoader[Any]:
@@ -292,9 +301,12 @@ def two_views(transform: Callable[[Any], Any], image: Any) -> list[Any]:
     return [transform(image), transform(image)]
 
 
-CONTENDERS = {"ceiling": ceiling, "ours": ours, "lightly": lightly, "classic": classic}
+CONTENDERS = {
+    "ceiling": ceiling, "ours": ours, "eager": eager, "lightly": lightly, "classic": classic,
+}  # fmt: skip
 
 
+DEFAULT = ("ceiling", "ours", "lightly", "classic")
 CONTENDER_CAN = {"lightly": "lightly", "classic": "PIL"}
 
 
@@ -303,6 +315,8 @@ def why_not(name: str, cell: Cell) -> str:
     package = CONTENDER_CAN.get(name)
     if package and not installed(package):
         return f"{package} is not installed"
+    if name == "eager" and cell.device == "cpu":
+        return "on a CPU the same as ours"
     if name == "classic":
         # Products of all pairs, their gradient and what cosine_similarity keeps.
         needed = 5 * (2 * cell.batch) ** 2 * WIDTH * 4
@@ -330,7 +344,7 @@ def expected(cell: Cell, step: float, rounds: int, names: Sequence[str]) -> floa
         seconds = step * FACTORS[name] * cell.steps
         if cell.device != "cpu" and name in CONTENDER_CAN:
             seconds = max(seconds, cell.images / (LOADED_PER_CORE * cell.workers))
-        epochs = of_contender(cell, name).epochs + (name in ("ours", "classic"))
+        epochs = of_contender(cell, name).epochs + (name in ("ours", "eager", "classic"))
         total += rounds * epochs * seconds
     return total
 
@@ -415,7 +429,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.pretraining", description=__doc__)
     add = parser.add_argument
     add("--cells", nargs="+", help="SEQUENCE:SIZE:STEM:BATCH …")
-    add("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    add("--contenders", nargs="+", choices=CONTENDERS, default=list(DEFAULT))
     add("--steps", type=int, help="steps in an epoch, instead of what the device suggests")
     add("--epochs", type=int, default=3, help="epochs of a training; one warms up")
     add("--rounds", type=int, default=2, help="trainings of each contender")

@@ -91,11 +91,9 @@ def choose_precision(device: str) -> str:
 
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-    except OSError:
-        return "fp32"
-    return "bf16" if "amx_bf16" in flags else "fp32"
+    from lib.models.small_maps import has_amx
+
+    return "bf16" if has_amx() else "fp32"
 
 
 def describe_device(device: str) -> str:

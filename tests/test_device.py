@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from lib import device
 from lib.checks import ParameterError
 from lib.device import check_devices, choose_device, choose_precision
+from lib.models.small_maps import has_amx
 
 
 def test_choose_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +52,13 @@ def test_devices_that_cannot_be_had(
         check_devices({**params, **given})
 
 
+@pytest.fixture(autouse=True)
+def forget_the_cpu() -> Iterator[None]:
+    """Leave nothing behind of a CPU that is not this machine's."""
+    yield
+    has_amx.cache_clear()
+
+
 def test_choose_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert choose_precision("cuda") == "fp32"
@@ -58,10 +67,12 @@ def test_choose_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = {"flags: fma avx512 amx_bf16 amx_tile": "bf16", "flags: avx2": "fp32"}
     for text, expected in flags.items():
         monkeypatch.setattr(Path, "read_text", lambda *_a, t=text, **_k: t)
+        has_amx.cache_clear()
         assert choose_precision("cpu") == expected
 
     def unreadable(*_: object, **__: object) -> str:
         raise FileNotFoundError("/proc/cpuinfo")
 
     monkeypatch.setattr(Path, "read_text", unreadable)
+    has_amx.cache_clear()
     assert choose_precision("cpu") == "fp32"

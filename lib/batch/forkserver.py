@@ -6,7 +6,9 @@ in the process that executes the notebook and in its kernel: longer than many a 
 it, and its kernel another, made before the run's own threads and sockets exist. Pages that no run
 writes to are shared by all of them. Runs and kernels die with whoever asked for them.
 
-On Linux without a GPU only: CUDA does not survive a fork, and system libraries elsewhere may not.
+On Linux only: elsewhere system libraries do not survive a fork. CUDA does not either once it is
+used, so the server never uses it: whether there is a GPU it may only ask NVML. Set
+CONTRASTIVE_FORK=0 for a fresh process for each run.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ MESSAGE = 2**20  # bytes; a request is an environment and two paths
 
 
 def can_fork() -> bool:
-    """Whether runs here may be forks: on Linux, and without an NVIDIA GPU."""
-    return sys.platform == "linux" and not Path("/dev/nvidiactl").exists()
+    """Whether runs here may be forks: on Linux, unless CONTRASTIVE_FORK is 0."""
+    return sys.platform == "linux" and os.environ.get("CONTRASTIVE_FORK") != "0"
 
 
 class ForkServer:
@@ -208,6 +210,8 @@ def serve(control: socket.socket) -> NoReturn:
     # Whoever asked decides on Ctrl-C; ended children need no one to wait for them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # Asked otherwise, `torch.cuda.is_available` would start CUDA here, which no fork could use.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     for name in IMPORTS:
         importlib.import_module(name)
     server = os.getpid()

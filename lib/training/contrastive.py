@@ -18,8 +18,8 @@ from lib.augment import Pipeline
 from lib.data.base import DataError
 from lib.data.store import ImageStore
 from lib.losses import contrastive_accuracy, nt_xent, sup_con
-from lib.models.embed import forward
 from lib.models.encoder import Encoder, ProjectionHead, seeded
+from lib.models.graphs import GraphedNetwork
 from lib.training.monitor import KnnMonitor
 from lib.training.ranks import from_first, gather_rows, own_rows, world_size
 from lib.training.schedule import build_optimizer, cosine_with_warmup
@@ -170,6 +170,7 @@ class ContrastiveModule(pl.LightningModule):
         self.auroc_before: float | None = None
         self.totals: list[Tensor] = []
         self.epoch_began = 0.0
+        self.network: GraphedNetwork | None = None
 
     def train_dataloader(self) -> Any:
         """Batches of indices; Lightning takes any iterable with a length."""
@@ -230,7 +231,10 @@ class ContrastiveModule(pl.LightningModule):
         if world_size() > 1:
             view = partial(self.augment.view_of_part, part=own, n=n)
         views = torch.cat([view(x, self.generator) for _ in range(2)])
-        z = self.head(forward(self.encoder, views, *self.number_format).float())
+        if self.network is None:  # the number format is settled when the training begins
+            parts = (self.encoder, self.head, *self.number_format)
+            self.network = GraphedNetwork(*parts, record=world_size() == 1)
+        z = self.network(views)
         # Both views of an image in one row: one exchange.
         z1, z2 = gather_rows(torch.stack(z.chunk(2), dim=1), n).unbind(1)
         return z1, z2

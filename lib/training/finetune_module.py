@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lib.augment import Pipeline
 from lib.data.store import ImageStore
-from lib.models.embed import forward
 from lib.models.encoder import Encoder
+from lib.models.graphs import GraphedNetwork
 from lib.params import as_list
 from lib.training.contrastive import Row, mix
 from lib.training.memory import SMALLEST, loss_in_parts
@@ -145,7 +145,8 @@ class FinetuneModule(pl.LightningModule):
         self.encoder, self.head, self.augment = encoder, head, augment
         self.store, self.position, self.y = store, position, y
         self.recipe, self.lr, self.objective = recipe, lr, objective
-        self.monitor, self.number_format = monitor, precision
+        self.monitor = monitor
+        self.network = GraphedNetwork(encoder, head, precision, record=parts == 1)
         self.generator = torch.Generator()
         self.history: list[Row] = []
         self.best: dict[str, Tensor] = {}
@@ -199,8 +200,7 @@ class FinetuneModule(pl.LightningModule):
 
     def loss_of(self, x: Tensor, y: Tensor) -> Tensor:
         """The objective's loss of images [B, C, H, W] with labels y."""
-        logits = self.head(forward(self.encoder, x, self.number_format).float())
-        return self.objective.loss(logits, y)
+        return self.objective.loss(self.network(x), y)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Lightning calls this between a step's forward and backward: gradients of parts stay."""

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lib.models import graphs
 from lib.models.embed import forward
-from lib.training import finetune_module
 from lib.training.memory import MemoryFullError, halve, is_out_of_memory, loss_in_parts, memory_of
 from tests.training.test_finetune import run, weights
 from tests.training.test_pretrain import run as pretrain
@@ -68,12 +68,12 @@ def test_finetuning_halves_until_it_fits_and_steps_as_with_whole_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(finetune_module, "forward", small_device(99, seen, eval_mode=True))
+    monkeypatch.setattr(graphs, "forward", small_device(99, seen, eval_mode=True))
     settings = {"lrs": (1e-3, 3e-4), "epochs": 2, "batch_size": 12}
     whole = run(tmp_path / "whole", **settings)
     assert set(seen) == {12}
     assert capsys.readouterr().out == ""
-    monkeypatch.setattr(finetune_module, "forward", small_device(5, seen, eval_mode=True))
+    monkeypatch.setattr(graphs, "forward", small_device(5, seen, eval_mode=True))
     seen.clear()
     parts = run(tmp_path / "parts", **settings)
     # 12 and 6 do not fit, 3 do; the second rate starts with what fits.
@@ -93,7 +93,7 @@ def test_finetuning_gives_up_where_two_images_do_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(finetune_module, "forward", small_device(1, seen, eval_mode=False))
+    monkeypatch.setattr(graphs, "forward", small_device(1, seen, eval_mode=False))
     with pytest.raises(MemoryFullError, match="even in parts of 3; use a smaller size, precision"):
         run(tmp_path)
 
@@ -110,7 +110,7 @@ def test_parts_do_not_get_too_small_for_batchnorm(capsys: pytest.CaptureFixture[
 def test_a_contrastive_batch_is_refused_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lib.training.contrastive.forward", small_device(8, [], eval_mode=False))
+    monkeypatch.setattr("lib.models.graphs.forward", small_device(8, [], eval_mode=False))
     said = "cannot be accumulated; set batch_size to 8, or use a smaller size"
     with pytest.raises(MemoryFullError, match=said):
         pretrain(tmp_path)
