@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lib.moving import send
+
 
 def check_images(x: Tensor) -> tuple[int, int, int, int]:
     """Return `B, C, H, W`; ValueError unless `x` is a batch of grey or colour float images."""
@@ -26,7 +28,7 @@ def per_sample(value: Tensor, x: Tensor, ndim: int = 4) -> Tensor:
         raise ValueError(
             f"parameter: found shape {tuple(value.shape)}; one value a sample is [{x.shape[0]}]"
         )
-    return value.to(x.device, x.dtype).view(-1, *[1] * (ndim - 1))
+    return send(value.to(x.dtype), x.device).view(-1, *[1] * (ndim - 1))
 
 
 def uniform(
@@ -69,6 +71,6 @@ def on_subset(
     index = mask.nonzero().flatten()
     if len(index) == 0:
         return x
-    index = index.to(x.device)
+    index = send(index, x.device)
     part = function(x.index_select(0, index))
     return x.index_copy_(0, index, part) if own else x.index_copy(0, index, part)

@@ -7,10 +7,13 @@ hue and greyscale leave the image as it is.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
 from lib.augment.batch import check_images, per_sample
+from lib.moving import send
 
 # ITU-R 601 luma to the four digits torchvision uses.
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)
@@ -81,12 +84,17 @@ def _shift_hue(x: Tensor, shift: Tensor, out: Tensor) -> Tensor:
     # Grey pixels have 0 / tiny = 0 here, and chroma 0 removes whatever hue they get.
     turn.div_(chroma6.clamp_min(1e-12)).add_(1.0 / 6.0).copysign_(g - b)
     turn.add_(shift)
-    primaries = torch.tensor([0.0, 1 / 3, 2 / 3], device=x.device, dtype=x.dtype)
-    d = turn - primaries.view(1, 3, 1, 1)
+    d = turn - _primaries(x.device, x.dtype)
     d.sub_(d.round()).abs_().clamp_(1.0 / 6.0, 1.0 / 3.0)
     # top + chroma − 6 · chroma · d; rounding may leave [0, 1] by a few 1e-8.
     top.add_(chroma6, alpha=1.0 / 6.0)
     return torch.addcmul(top, d, chroma6, value=-1.0, out=out).clamp_(0.0, 1.0)
+
+
+@cache
+def _primaries(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Where red, green and blue lie on the circle of hues, [1, 3, 1, 1]; sent to a device once."""
+    return torch.tensor([0.0, 1 / 3, 2 / 3], dtype=dtype).view(1, 3, 1, 1).to(device)
 
 
 def colour_jitter(
@@ -113,9 +121,9 @@ def colour_jitter(
         affine[others == SATURATION] = 1.0
     rest = 1.0 - affine
     layers = [affine, rest * (others == SATURATION), rest * (others == CONTRAST)]
-    layer = torch.stack(layers).to(x.device, x.dtype)[..., None, None, None]
-    hue = factors[:, HUE].to(x.device, x.dtype).view(-1, 1, 1, 1)
-    index = index[rank].to(x.device)
+    layer = send(torch.stack(layers).to(x.dtype), x.device)[..., None, None, None]
+    hue = send(factors[:, HUE].to(x.dtype), x.device).view(-1, 1, 1, 1)
+    index = send(index[rank], x.device)
 
     y = x.index_select(0, index)
     for t in range(4):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lib.augment.batch import check_images, per_sample
+from lib.moving import send
 
 
 def _resize_weights(start: Tensor, length: Tensor, mirror: Tensor, n_in: int, n_out: int) -> Tensor:
@@ -83,7 +84,7 @@ def resized_crop(
                 f"of an image {H}×{W}; the rectangle must lie inside"
             )
     mirror = torch.zeros(2, B) if mirror is None else mirror
-    box = torch.cat([box, mirror.to(box)]).to(x.device, x.dtype)
+    box = send(torch.cat([box, mirror.to(box)]).to(x.dtype), x.device)
     if H == W and h_out == w_out:  # both axes in one go: half as many kernels
         start, length, flipped = box.view(3, 2 * B)
         rows, columns = _resize_weights(start, length, flipped, H, h_out).chunk(2)

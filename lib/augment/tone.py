@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -102,6 +104,12 @@ def _sharpen(x: Tensor, rest: Tensor, out: Tensor) -> None:
     torch.addcmul(x, out.sub_(x, alpha=9.0), rest, out=out).clamp_(0.0, 1.0)
 
 
+@cache
+def _luma_weights(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """ITU-R 601 weights times 64, [1, 3, 1, 1]; sent to a device once."""
+    return (torch.tensor([0.299, 0.587, 0.114], dtype=dtype) * 64.0).view(1, 3, 1, 1).to(device)
+
+
 def luma_levels(x: Tensor) -> Tensor:
     """Luma of each pixel as Pillow computes it, int64 [B, H, W] in 0–255.
 
@@ -111,8 +119,7 @@ def luma_levels(x: Tensor) -> Tensor:
     """
     levels = (x * 255.0).round_()
     if x.shape[1] == 3:
-        weights = torch.tensor([0.299, 0.587, 0.114], device=x.device, dtype=x.dtype) * 64.0
-        r, g, b = levels.mul_(weights.view(1, 3, 1, 1)).round_().unbind(1)
+        r, g, b = levels.mul_(_luma_weights(x.device, x.dtype)).round_().unbind(1)
         return r.add_(g).add_(b).mul_(1.0 / 64.0).long()
     return levels[:, 0].long()
 

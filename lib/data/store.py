@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lib.data.pool import PooledRows
+from lib.moving import send
 
 # Share of the free device memory that resident images may take; the rest is for training.
 RESIDENT_SHARE = 0.5
@@ -42,9 +43,9 @@ class ImageStore:
     def take(self, index: Tensor) -> Tensor:
         """Images at `index` int64 [B] (on the CPU) as float32 [B, C, H, W] in [0, 1]."""
         if self.resident is not None:
-            batch = self.resident[index.to(self.device)]
+            batch = self.resident[send(index, self.device)]
         else:
-            batch = self.read(index).to(self.device, non_blocking=True)
+            batch = send(self.read(index), self.device)
         return batch.float().div_(255)
 
     def read(self, index: Tensor) -> Tensor:
@@ -66,10 +67,10 @@ class ImageStore:
             for index in indices:
                 following = reader.submit(self.read, index)
                 if ahead is not None:
-                    yield ahead.result().to(self.device, non_blocking=True).float().div_(255)
+                    yield send(ahead.result(), self.device).float().div_(255)
                 ahead = following
             if ahead is not None:
-                yield ahead.result().to(self.device, non_blocking=True).float().div_(255)
+                yield send(ahead.result(), self.device).float().div_(255)
 
 
 def free_memory(device: torch.device) -> int:

@@ -20,6 +20,7 @@ from lib.data.store import ImageStore
 from lib.losses import contrastive_accuracy, nt_xent, sup_con
 from lib.models.encoder import Encoder, ProjectionHead, seeded
 from lib.models.graphs import GraphedNetwork
+from lib.moving import send
 from lib.training.monitor import KnnMonitor
 from lib.training.ranks import from_first, gather_rows, own_rows, world_size
 from lib.training.schedule import build_optimizer, cosine_with_warmup
@@ -216,7 +217,7 @@ class ContrastiveModule(pl.LightningModule):
         if self.y is None:
             loss = nt_xent(z1, z2, self.recipe.temperature)
         else:
-            y = known_or_own(self.y[index]).to(z1.device)
+            y = send(known_or_own(self.y[index]), z1.device)
             loss = sup_con(z1, z2, y, self.recipe.temperature)
         ranks = contrastive_accuracy(z1.detach(), z2.detach())
         # Read at the end of the epoch: a number on its way to the host waits for the GPU's queue.

@@ -18,6 +18,7 @@ from lib.augment import Pipeline
 from lib.data.store import ImageStore
 from lib.models.encoder import Encoder
 from lib.models.graphs import GraphedNetwork
+from lib.moving import send
 from lib.params import as_list
 from lib.training.contrastive import Row, mix
 from lib.training.memory import SMALLEST, loss_in_parts
@@ -189,7 +190,7 @@ class FinetuneModule(pl.LightningModule):
         x = self.store.take(self.position[batch])
         if self.augment is not None:
             x = self.augment(x, self.generator)
-        y = self.y[batch].to(x.device)
+        y = send(self.y[batch], x.device)
         if self.parts == 1:
             loss = self.loss_of(x, y)
         else:

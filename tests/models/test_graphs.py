@@ -125,7 +125,7 @@ def test_a_recorded_network_computes_the_same(precision: str) -> None:
         grads = {name: p.grad.clone() for name, p in both.named_parameters() if p.grad is not None}
         found.append((torch.cat(outputs), grads, both.state_dict()))
     (z, grads, state), (z2, grads2, state2) = found
-    assert torch.allclose(z, z2, rtol=1e-2, atol=1e-3)
+    assert (z - z2).norm() < 0.02 * z.norm()
     assert grads.keys() == grads2.keys()
     for name, grad in grads.items():
         error = (grad - grads2[name]).norm() / grad.norm().clamp_min(1e-8)
