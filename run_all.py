@@ -106,8 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
                 [f"--only {options.only}: fits no run of {options.params} (experiments: {known})"]
             )
         forced = fitting(runs, options.only) if options.force else frozenset()
-        from lib.batch.cluster import check_slurm
         from lib.batch.session import print_plan, run_study
+        from lib.batch.slurm import check_slurm
 
         if options.slurm is not None:
             check_slurm(options.slurm, submit=not options.dry_run)

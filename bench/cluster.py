@@ -2,7 +2,7 @@
 
 `python -m bench.cluster [--quick]`. The runs are pretrainings of several seeds, with one thread
 each, so that a run computes the same whoever does it. They are executed by `--jobs` here and by the
-workers of a Dask scheduler (`lib.batch.cluster`); each way is warm before it is timed, for imports
+workers of a Dask scheduler (`lib.batch.remote`); each way is warm before it is timed, for imports
 are paid once a study. The speed-up is the time with one over the time with two; what keeps it below
 2 are the runs at the end that have no other beside them, and what the cores share.
 """

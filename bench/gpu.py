@@ -233,9 +233,14 @@ def main(arguments: list[str] | None = None) -> int:
         profiler, steps = profile_epoch(cell)
         events = profiler.key_averages()
         ops = operations(events, on_gpu)
+        # The device's time says little where the host cannot keep it busy.
+        host = operations(events, False)
         profiles[stem] = {"steps": steps, **launches(events, steps), "operations": ops[:TOP]}
-        key = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
-        text = events.table(sort_by=key, row_limit=60, max_name_column_width=80)
+        profiles[stem]["host"] = host[:TOP]
+        orders = ["self_cuda_time_total", "self_cpu_time_total"][0 if on_gpu else 1 :]
+        text = "\n".join(
+            events.table(sort_by=key, row_limit=60, max_name_column_width=80) for key in orders
+        )
         file = options.out.with_name(f"{options.out.stem}_profile_{stem}.txt")
         file.write_text(text, encoding="utf-8")
         print(f"profile of {steps} steps, {stem} stem (all of it in {file}):")

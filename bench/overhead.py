@@ -38,6 +38,7 @@ from lib.batch.plan import plan_study
 from lib.batch.runner import run_plan
 from lib.batch.spec import Outcome, Spec
 from lib.batch.study import read_study
+from lib.batch.summary import write_summary
 from lib.pages.render import render_notebook
 from lib.params import NOTEBOOKS, ROOT
 
@@ -143,12 +144,19 @@ def run_study(params: Path, results: Path, jobs: int) -> tuple[dict[str, float],
         whole[spec.name] = time.perf_counter() - began
         return outcome
 
-    folder = results / study.name
+    folder, names = results / study.name, [run.name for run in runs]
     with (
         mock.patch.object(lib.batch.runner, "execute_in_process", execute),
         open_engine(jobs) as engine,
     ):
-        report = run_plan(runs, study.name, folder, engine, show=lambda _: None)
+        report = run_plan(
+            runs,
+            study.name,
+            folder,
+            engine,
+            show=lambda _: None,
+            after_each=lambda *_: write_summary(folder, names),
+        )
     check(list(report.outcomes.values()))
     rendered = {
         name: timed(
@@ -189,17 +197,19 @@ def main(arguments: list[str] | None = None) -> int:
     value, reason = None, "" if can_fork() else "runs are no forks on this system"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        notebook, study = write_nothing(folder / "nothing.ipynb"), folder / "results" / "nothing"
+        notebook, results = write_nothing(folder / "nothing.ipynb"), folder / "results"
         jobs = options.jobs
         with mock.patch.object(lib.batch.launch, "can_fork", lambda: False):
-            fresh = note("a run, a fresh process", run_nothing(notebook, study, options.runs, jobs))
-        executed = study / "runs" / "nothing-0" / "notebook.ipynb"
+            each = run_nothing(notebook, results / "fresh", options.runs, jobs)
+            fresh = note("a run, a fresh process", each, options.runs)
+        executed = results / "fresh" / "runs" / "nothing-0" / "notebook.ipynb"
         alone = parts(executed, folder)
         for what, seconds in alone.items():
             note(f"  alone: {what}", seconds)
         if can_fork():
-            first = timed(lambda: run_nothing(notebook, study, 1, 1))
-            each = run_nothing(notebook, study, options.runs, jobs)
+            # Each time in a folder of its own: what is done is not done again.
+            first = timed(lambda: run_nothing(notebook, results / "first", 1, 1))
+            each = run_nothing(notebook, results / "forked", options.runs, jobs)
             note("a run, forked after imports", each, options.runs)
             start = note("start of the fork server, once a study", max(first - each, 0.0))
             print(f"a fork is {fresh / each:.1f}× cheaper than a fresh process")

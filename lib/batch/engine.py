@@ -93,14 +93,16 @@ def open_engine(
         with ThreadPoolExecutor(1) as pool:
             yield Engine(pool, 1, per_gpu=per_gpu)
         return
-    from lib.batch import cluster
-
     options: dict[str, Any] = {"per_gpu": per_gpu, "say": say}
     if scheduler is None and slurm is None:
+        from lib.batch.cluster import open_local
+
         warm_up(jobs)  # beside the start of the cluster, which takes less
-        with cluster.open_local(jobs, **options) as engine:
+        with open_local(jobs, **options) as engine:
             yield engine
     else:
+        from lib.batch.remote import open_remote
+
         options |= {"folder": folder, "stop": stop}
-        with cluster.open_remote(jobs, scheduler, slurm, **options) as remote:
+        with open_remote(jobs, scheduler, slurm, **options) as remote:
             yield remote

@@ -1,6 +1,6 @@
 """What a Dask worker is asked to do.
 
-These functions are sent as code, not by name (`lib.batch.cluster`): a worker may have none of this
+These functions are sent as code, not by name (`lib.batch.remote`): a worker may have none of this
 project, or another state of it, and must be able to say so. So nothing of `lib` is imported here
 outside of functions, and what comes and goes is what JSON holds.
 """

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from lib.batch.cluster import check_slurm, start_slurm
 from lib.batch.engine import open_engine
 from lib.batch.runner import run_plan
+from lib.batch.slurm import check_slurm, start_slurm
 from lib.batch.study import StudyError
 
 HERE = Path(__file__).parent

@@ -98,37 +98,29 @@ def test_a_network_that_cannot_be_recorded_is_run(monkeypatch: pytest.MonkeyPatc
 
 
 @CUDA
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_recorded_network_computes_the_same(precision: str) -> None:
-    """Projections, gradients and running statistics, over several steps of an optimizer."""
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.02), ("bf16", 0.05)])
+def test_a_recorded_network_computes_the_same(precision: str, tolerance: float) -> None:
+    """Projections, gradients and running statistics of batches of two shapes, weights unmoved.
+
+    Kernels may be chosen anew and sum in another order, so up to rounding (TF32 in float32).
+    """
     found = []
     for record in (False, True):
         encoder, head = (part.cuda() for part in parts())
         encoder.to(memory_format=torch.channels_last)
-        before = {name: b.clone() for name, b in encoder.named_buffers()}
         network = GraphedNetwork(encoder, head, precision, record=record)
         both = nn.ModuleList([encoder, head])
-        optimizer = torch.optim.AdamW(both.parameters(), lr=1e-4, fused=True)
-        outputs = []
-        for step in range(4):
-            x = images(32 + step % 2).cuda()
-            optimizer.zero_grad()
-            z = network(x)
+        values = []
+        for n in (32, 33, 32, 33):
+            both.zero_grad()
+            z = network(images(n).cuda())
             torch.autograd.backward(z.square().mean())
-            outputs.append(z.detach().clone())
-            optimizer.step()
+            grads = [p.grad for p in both.parameters() if p.grad is not None]
+            values += [z.detach().clone(), *(grad.clone() for grad in grads)]
         assert len(network.recorded) == (2 if record else 0)
-        moved = [name for name, b in encoder.named_buffers() if not torch.equal(b, before[name])]
-        assert any(name.endswith("running_mean") for name in moved)
-        counts = [b.item() for n, b in encoder.named_buffers() if n.endswith("batches_tracked")]
-        assert set(counts) == {4}
-        grads = {name: p.grad.clone() for name, p in both.named_parameters() if p.grad is not None}
-        found.append((torch.cat(outputs), grads, both.state_dict()))
-    (z, grads, state), (z2, grads2, state2) = found
-    assert (z - z2).norm() < 0.02 * z.norm()
-    assert grads.keys() == grads2.keys()
-    for name, grad in grads.items():
-        error = (grad - grads2[name]).norm() / grad.norm().clamp_min(1e-8)
-        assert error < 0.05, name
-    for name, value in state.items():
-        assert torch.allclose(value.float(), state2[name].float(), rtol=1e-2, atol=1e-3), name
+        values += [b.clone() for b in encoder.buffers()]
+        found.append(values)
+    assert len(found[0]) == len(found[1]) > 4 * 60
+    for plain, recorded in zip(*found, strict=True):
+        error = (plain.float() - recorded.float()).norm()
+        assert error <= tolerance * plain.float().norm().clamp_min(1e-3)
