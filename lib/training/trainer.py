@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
@@ -135,8 +136,25 @@ def fit(
         )
         recipe: Any = module.recipe
         contrastive = hasattr(recipe, "temperature")
-        with memory_of(device, recipe.batch_size, contrastive=contrastive):
+        full = memory_of(device, recipe.batch_size, contrastive=contrastive)
+        with full, one_thread(kind == "cuda"):
             trainer.fit(module, weights_only=True, ckpt_path=usable(last))
+
+
+@contextlib.contextmanager
+def one_thread(alone: bool) -> Iterator[None]:
+    """Within the block, torch's operators on the CPU use one thread, if `alone`.
+
+    Beside a GPU the host draws a few thousand numbers a step. torch shares even their square roots
+    out to all cores, and waking those takes longer than the roots.
+    """
+    threads = torch.get_num_threads()
+    try:
+        if alone:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager

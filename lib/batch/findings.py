@@ -1,0 +1,196 @@
+"""The tables of docs/findings.md, from the summaries of the published studies.
+
+`python -m lib.batch.findings` rewrites what stands between the marks of each table; a test repeats
+it and compares. The sentences around them are written by hand.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+
+from lib.files import write_text
+from lib.names import name_source
+from lib.params import ROOT
+from lib.statistics.paired import Paired, paired_test
+from lib.study.claims import over_baseline, over_untrained
+from lib.study.measurements import label_order, measurements, read_summary
+from lib.study.published import read_published
+
+RESULTS = ROOT / "results"
+PAGE = ROOT / "docs" / "findings.md"
+STUDY = "real"  # the study that the headline and the comparison with published figures come from
+SEARCH = "search/simclr_breastmnist.csv"
+CLAIMS = {
+    "pretraining": "SimCLR above training from scratch, AUROC",
+    "pretraining_accuracy": "the same, accuracy",
+    "pretraining_frozen": "frozen SimCLR above the encoder untrained, AUROC",
+    "novel": "novel above natural augmentation, AUROC",
+    "transfer": "another data set's encoder above its own, AUROC",
+    "downsampling": "smaller images above the largest, AUROC",
+    "undersampling": "undersampling above all labels, balanced accuracy",
+    "undersampling_accuracy": "the same, accuracy",
+    "supcon": "SupCon above cross-entropy, AUROC",
+}
+METRICS = {"accuracy": "accuracy", "auroc": "AUROC"}
+
+
+def table_of(names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown."""
+    names = list(names)
+    lines = [names, ["---"] * len(names), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def with_interval(mean: float, low: float, high: float, sign: bool = True) -> str:
+    """`+0.041 [+0.001, +0.080]`; in bold where the interval leaves zero out (of a difference)."""
+    form = "+.3f" if sign else ".3f"
+    if math.isnan(low):
+        return f"{mean:{form}} (one unit)"
+    text = f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+    return f"**{text}**" if sign and low * high > 0 else text
+
+
+def claims() -> str:
+    """What each study says on each claim: a row a claim, a column a study."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(RESULTS.glob("*/summary.csv")):
+        table = read_summary(path)
+        for row in table[table["protocol"] == "verdict"].to_dict("records"):
+            mean, low, high = (float(row[name]) for name in ("value", "low", "high"))
+            claim = str(row["metric"]).removeprefix("claim_")
+            found.setdefault(path.parent.name, {})[claim] = with_interval(mean, low, high)
+    rows = [[words, *(found[s].get(claim, "") for s in found)] for claim, words in CLAIMS.items()]
+    return table_of(["", *(f"[{s}](../results/{s}/index.html)" for s in found)], rows)
+
+
+def against_published() -> str:
+    """All labels: every way of the study on each data set beside the best figure published."""
+    table, known = read_summary(RESULTS / STUDY / "summary.csv"), read_published()
+    rows = []
+    for metric, words in METRICS.items():
+        found = measurements(table, metric)
+        ways = (found["labels"] == "all") & found["protocol"].isin(["probe", "finetune", "knn"])
+        for key, group in found[ways].groupby(["dataset", "method", "protocol"], sort=False):
+            dataset, method, protocol = map(str, key)
+            by_seed = group.groupby("seed")["value"].mean()
+            t = paired_test(list(by_seed))
+            theirs = known[
+                (known["dataset"] == dataset)
+                & (known["metric"] == metric)
+                & (known["labels"] == "all")
+                & (known["size"].astype(str) == "28")
+            ]
+            best = theirs["value"].astype(float).max() if len(theirs) else math.nan
+            own = f"{t.mean:.3f}" if math.isnan(t.low) else with_interval(*spread(t), sign=False)
+            against = "" if math.isnan(best) else f"{best:.3f}"
+            rows.append([dataset, words, way(method, protocol), own, against])
+    rows.sort(key=lambda row: (row[0], row[1]))
+    return table_of(["data set", "", "ours", "mean, 95% interval", "best published"], rows)
+
+
+def spread(t: Paired) -> tuple[float, float, float]:
+    """Mean and interval."""
+    return t.mean, t.low, t.high
+
+
+def way(method: str, protocol: str) -> str:
+    """`SimCLR, probe`; a random encoder finetuned is training from scratch."""
+    if (method, protocol) == ("random", "finetune"):
+        return "from scratch"
+    return f"{name_source(method)}, {protocol}"
+
+
+def gains() -> str:
+    """What SimCLR adds at each label budget, in AUROC, paired by seed."""
+    table = read_summary(RESULTS / STUDY / "summary.csv")
+    scratch, untrained = over_baseline(table, "auroc", 0.95), over_untrained(table, "auroc", 0.95)
+    parts = {
+        "probe − from scratch": scratch[scratch["protocol"] == "probe"],
+        "finetuned − from scratch": scratch[scratch["protocol"] == "finetune"],
+        "probe − probe of the untrained": untrained,
+    }
+    rows = []
+    for dataset in dict.fromkeys(scratch["dataset"]):
+        for labels in label_order(scratch["labels"]):
+            cells = []
+            for cell in parts.values():
+                here = cell[(cell["dataset"] == dataset) & (cell["labels"] == labels)]
+                one = [with_interval(c.mean, c.low, c.high) for c in here.itertuples()]
+                cells.append(one[0] if one else "")
+            if any(cells):
+                rows.append([dataset, labels, *cells])
+    return table_of(["data set", "labels", *parts], rows)
+
+
+def search() -> str:
+    """The part of the search that has been run: validation kNN AUROC of each view, by fold."""
+    table = pd.read_csv(RESULTS / SEARCH)
+    table = table[table["metric"] == "knn_auroc"]
+    folds = sorted(table["fold"].unique())
+    rows = []
+    for augment, group in table.groupby("augment", sort=False):
+        by_fold = group.set_index("fold")["value"]
+        rows.append([f"`{augment}`", *(by_fold[f] for f in folds), by_fold.mean()])
+    rows.sort(key=lambda row: -float(row[-1]))
+    text = [[row[0], *(f"{value:.3f}" for value in row[1:])] for row in rows]
+    return table_of(["augmentation", *(f"fold {f}" for f in folds), "mean"], text)
+
+
+def selection() -> str:
+    """What choosing checkpoints on test adds, by way of training and label budget, over seeds."""
+    table = read_summary(RESULTS / STUDY / "summary.csv")
+    table = table[table["notebook"] == "11_selection"]
+    columns = {
+        "chosen on validation": "{}, chosen by validation",
+        "chosen on test": "{}, chosen by test",
+        "overstated by": "{}, overstated by choosing on test",
+        "of it luck, at most": "{}, optimism on half of test",
+    }
+    rows = []
+    for key, group in table.groupby(["dataset", "method", "protocol", "labels"], sort=False):
+        dataset, method, protocol, labels = map(str, key)
+        for metric, words in METRICS.items():
+            cells = []
+            for pattern in columns.values():
+                values = group[group["metric"] == pattern.format(metric)].groupby("seed")["value"]
+                t = paired_test(list(values.mean()))
+                own = math.isnan(t.low)
+                cells.append(f"{t.mean:.3f}" if own else with_interval(*spread(t), sign=False))
+            rows.append([dataset, labels, way(method, protocol), words, *cells])
+    return table_of(["data set", "labels", "trained", "", *columns], rows)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "claims": claims,
+    "against_published": against_published,
+    "gains": gains,
+    "selection": selection,
+    "search": search,
+}
+
+
+def rewrite(page: str) -> str:
+    """The page with its tables made anew; ValueError where it lacks the marks of one."""
+    for name, make in BLOCKS.items():
+        begin, end = f"<!-- table: {name} -->", f"<!-- end of {name} -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)
+        if not pattern.search(page):
+            raise ValueError(f"no place for a table: put {begin!r} and {end!r} into the page")
+        block = f"{begin}\n\n{make()}\n\n{end}"
+        page = pattern.sub(lambda _, block=block: block, page)  # type: ignore[misc]
+    return page
+
+
+def main() -> int:
+    """Rewrite the page."""
+    write_text(PAGE, rewrite(PAGE.read_text(encoding="utf-8")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
