@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 METHOD_NAMES = {
     "simclr": "SimCLR",
@@ -53,9 +54,37 @@ def name_source(method: str, augment: str = "") -> str:
     base, source, variant = split_method(method)
     before, _, finetuned = base.partition("+")
     name = METHOD_NAMES.get(before, before) + (", finetuned" if finetuned else "")
-    name += f", {augment}" if augment else ""
+    name += f", {short_augment(augment)}" if augment else ""
     name += f", from {source.replace('>', ' then ')}" if source else ""
     return name + (f" ({variant})" if variant else "")
+
+
+def short_augment(augment: str) -> str:
+    """An augmentation in a few words: one with several settings is `natural, adapted`.
+
+    The parameters of a run say how; where several stand side by side, `tell_apart` does.
+    """
+    sequence, *settings = augment.split(" ")
+    return f"{sequence}, adapted" if len(settings) > 1 and "," not in sequence else augment
+
+
+def tell_apart(augments: Iterable[str]) -> dict[str, str]:
+    """Short names for augmentations that stand side by side, each different from the others.
+
+    `natural, adapted` where one of natural's has settings, `natural, blur_p=0` by what not all of
+    them have in common where several do.
+    """
+    settings = {name: name.split(" ") for name in dict.fromkeys(augments)}
+    names = {}
+    for name, (sequence, *own) in settings.items():
+        others = [rest for first, *rest in settings.values() if first == sequence and rest]
+        shared = set(others[0]).intersection(*others[1:]) if others else set()
+        left = [word for word in own if word not in shared]
+        if len(others) > 1 and own and not sequence.endswith(","):
+            names[name] = f"{sequence}, {' '.join(left) or 'adapted'}"
+        else:
+            names[name] = short_augment(name)
+    return names
 
 
 def name_labels(labels: str) -> str:

@@ -10,7 +10,9 @@ from lib.names import (
     PROTOCOL_NAMES,
     name_labels,
     name_source,
+    short_augment,
     split_method,
+    tell_apart,
 )
 
 
@@ -69,3 +71,28 @@ def test_every_metric_and_protocol_has_a_name_of_its_own() -> None:
     assert set(compute_metrics(y, np.eye(3)[y], "ordinal")) == set(METRIC_NAMES)
     for names in (METRIC_NAMES, PROTOCOL_NAMES):
         assert len(set(names.values())) == len(names)
+
+
+def test_an_augmentation_with_several_settings_is_called_adapted() -> None:
+    assert short_augment("novel") == "novel"
+    assert short_augment("natural rotation=180") == "natural rotation=180"
+    assert short_augment("natural rotation=180 blur_p=0") == "natural, adapted"
+    assert short_augment(short_augment("natural rotation=180 blur_p=0")) == "natural, adapted"
+    assert name_source("simclr", "natural rotation=180 blur_p=0") == "SimCLR, natural, adapted"
+
+
+def test_augmentations_side_by_side_are_told_apart() -> None:
+    names = [
+        "natural", "novel", "natural rotation=10 blur_p=0", "natural rotation=10 blur_p=0 jitter=2",
+        "natural rotation=180 blur_p=0", "fundus flip_p=0 blur_p=0",
+    ]  # fmt: skip
+    short = tell_apart(names)
+    assert list(short) == names
+    assert list(short.values()) == [
+        "natural", "novel", "natural, rotation=10", "natural, rotation=10 jitter=2",
+        "natural, rotation=180", "fundus, adapted",
+    ]  # fmt: skip
+    assert len(set(short.values())) == len(names)
+    # What is short stays as it is.
+    assert tell_apart(short.values()) == {name: name for name in short.values()}
+    assert tell_apart(["natural a=1 b=2", "natural a=1"])["natural a=1"] == "natural, adapted"

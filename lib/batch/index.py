@@ -55,7 +55,7 @@ def write_index(
     whose numbers are the same are not drawn again.
     """
     runs = list({run.name: run for run in runs}.values())
-    table = read_summary(study_folder / "summary.csv")
+    table = read_summary(study_folder / "summary.csv", short=True)
     real = table[~table["dataset"].map(is_synthetic).astype(bool) & (table["protocol"] != VERDICT)]
     drawings = Drawings(study_folder / "figures")
     probes = table[table["notebook"].isin(PROBING)]

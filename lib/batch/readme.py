@@ -36,7 +36,7 @@ def markdown_table(table: pd.DataFrame) -> str:
 
 def headline_text(study_folder: Path, shown: str) -> str:
     """The block for the README. shown: the study's folder as the README should link it."""
-    table = read_summary(study_folder / "summary.csv")
+    table = read_summary(study_folder / "summary.csv", short=True)
     seeds = len(set(measurements(table)["seed"]))
     parts = [
         BEGIN.format(summary=f"{shown}/summary.csv"),
@@ -63,7 +63,7 @@ def rewrite(readme: str, block: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Rewrite the README named second from the study folder named first."""
     study_folder, readme = map(Path, arguments or sys.argv[1:3])
-    table = read_summary(study_folder / "summary.csv")
+    table = read_summary(study_folder / "summary.csv", short=True)
     with replacing(study_folder / "headline.png") as temporary:
         plot_study(table).savefig(temporary, dpi=110)
     block = headline_text(study_folder, study_folder.as_posix())

@@ -41,13 +41,13 @@ def plot_checks(courses: Sequence[Course], metric: str) -> Figure:
         tidy(axes)
     grid[0][0].set(ylabel=f"test {METRIC_NAMES[metric]}")
     handles, names = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    figure.legend(handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=1)
     return figure
 
 
 def plot_prices(courses: Sequence[Course], metric: str) -> Figure:
     """What choosing on test adds, in points, beside what of it is luck: a row for each training."""
-    figure, grid = new_figure(7.5, 0.42 * len(courses) + 1.3)
+    figure, grid = new_figure(7.5, 0.5 * len(courses) + 1.3)
     axes = grid[0][0]
     rows = np.arange(len(courses))[::-1]
     for shift, label, colour, values in (
@@ -57,7 +57,7 @@ def plot_prices(courses: Sequence[Course], metric: str) -> Figure:
          [c.optimism(metric) for c in courses]),
     ):  # fmt: skip
         axes.barh(rows + shift, 100 * np.array(values), height=0.3, color=colour, label=label)
-    names = [f"{name_course(c)}, {name_labels(c.labels)}" for c in courses]
+    names = [f"{name_course(c)},\n{name_labels(c.labels)}" for c in courses]
     axes.set_yticks(rows, names)
     axes.set(xlabel=f"points of test {METRIC_NAMES[metric]}")
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.28))

@@ -57,7 +57,9 @@ def plot_lines(rows: pd.DataFrame) -> Figure:
         tidy(axes)
     for axes in panels[::ACROSS]:
         axes.set_ylabel("test AUROC, mean ± sd")
-    fitting = min(4, max(1, int(figure.get_figwidth() // 2.3)))
+    # An entry is a handle and its longest name, in inches, roughly.
+    entry = 0.6 + 0.075 * max((len(name) for name in names), default=1)
+    fitting = min(4, max(1, int(figure.get_figwidth() // entry)))
     figure.legend(
         handles=list(names.values()), labels=list(names), loc="outside lower center", ncols=fitting
     )

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pandas as pd
 
 from lib.data.embedded import is_synthetic
+from lib.names import tell_apart
 from lib.params import ROOT
 from lib.run import COLUMNS, summary_file
 from lib.statistics.paired import fold_ratio
@@ -24,15 +25,19 @@ IN_FOLDS = ", in folds"
 VERDICT = "verdict"
 
 
-def read_summary(path: Path) -> pd.DataFrame:
+def read_summary(path: Path, *, short: bool = False) -> pd.DataFrame:
     """summary.csv as a table: labels and names as text, values as numbers.
 
-    size is 0 where a row is about no image size, as in the verdicts of a report.
+    size is 0 where a row is about no image size, as in the verdicts of a report. short:
+    augmentations are called as `lib.names.tell_apart` does, for tables and figures.
     """
     words = {c: str for c in COLUMNS if c not in ("value", "low", "high", "size")}
     blank = dict.fromkeys(("low", "high", "size"), "")
     table = pd.read_csv(path, dtype=words, keep_default_na=False, na_values=blank)
-    return table.assign(size=table["size"].fillna(0).astype(int))
+    table = table.assign(size=table["size"].fillna(0).astype(int))
+    if short:
+        table = table.assign(augment=table["augment"].map(tell_apart(table["augment"])))
+    return table
 
 
 def read_study(params: SimpleNamespace) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -43,7 +48,7 @@ def read_study(params: SimpleNamespace) -> tuple[pd.DataFrame, pd.DataFrame]:
     stand last, so that `measurements` takes them only where nothing else was measured.
     """
     results = Path(params.results or ROOT / "results").expanduser()
-    table = read_summary(summary_file(vars(params), results))
+    table = read_summary(summary_file(vars(params), results), short=True)
     table = table[table["protocol"] != VERDICT]
     table = table.sort_values("notebook", key=lambda name: name == SIZES_NOTEBOOK, kind="stable")
     synthetic = table["dataset"].map(is_synthetic).astype(bool)
