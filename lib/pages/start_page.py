@@ -21,9 +21,9 @@ END = "<!-- end of notebooks -->"
 # time it takes alone. None: not measured to its end with the defaults it has.
 SECONDS: dict[str, int | None] = {
     "00_data": 24,
-    "01_pretrain": None,
+    "01_pretrain": 109,
     "02_probe": 30,
-    "03_finetune": None,
+    "03_finetune": 54,
     "04_imbalance": 53,
     "05_transfer": 70,
     "06_downsampling": 169,
@@ -31,7 +31,7 @@ SECONDS: dict[str, int | None] = {
     "08_features": 71,
     "09_report": 22,
     "10_retinopathy": 45,
-    "11_selection": None,
+    "11_selection": 63,
 }
 
 
