@@ -41,7 +41,7 @@ fi
 # shellcheck disable=SC2086  # words are meant to be split
 {
     part 330 bench.pretraining --device "$device" $quick $limits --cells $cells \
-        --contenders ceiling ours lightly --out "$out/gpu_pretraining.csv"
+        --contenders ceiling ours eager lightly --out "$out/gpu_pretraining.csv"
     part 120 bench.gpu --device "$device" $quick --rates "$out/gpu_pretraining.json" \
         --out "$out/gpu.csv"
     part 90 bench.augment --device "$device" --repeats $repeats \

@@ -7,8 +7,8 @@ it, and its kernel another, made before the run's own threads and sockets exist.
 writes to are shared by all of them. Runs and kernels die with whoever asked for them.
 
 On Linux only: elsewhere system libraries do not survive a fork. CUDA does not either once it is
-used, so the server never uses it, and asks NVML alone whether there is a GPU. On an H100 all but
-one of some fifty runs went well as forks, and the kernel of that one died as it began; so where
+used, so the server never uses it, and asks NVML alone whether there is a GPU. On an H100 one
+of more than fifty runs that were forks lost its kernel as it began, for reasons unknown; so where
 there is a GPU, runs are forks only if CONTRASTIVE_FORK is 1. Where it is 0 they never are.
 """
 

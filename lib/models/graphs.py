@@ -19,7 +19,7 @@ from lib.models.embed import forward
 
 # Graphs of one network: an epoch's batches differ by one image at most. Others are run as they are.
 MOST_SHAPES = 2
-# False: networks are run kernel by kernel everywhere (`bench.gpu` compares).
+# False: networks are run kernel by kernel everywhere (`bench.pretraining` compares).
 ENABLED = True
 
 

@@ -3,8 +3,8 @@
 With the strided stem the last stage of a ResNet at 28 px works on 2×2 maps. oneDNN's kernels walk
 along rows, and rows of two pixels leave its matrix units idle: three convolutions took over half
 of a training step. One matrix product over gathered neighbourhoods is faster there on CPUs with
-AMX, and in bf16 on others, where oneDNN's float32 kernels are up to 1.6 times as fast (`make bench`
-measures whole training steps). On a GPU, and on larger maps, nothing changes.
+AMX, and in bf16 on others; in float32 oneDNN's kernels won by up to 1.6 on the one without AMX that
+was measured (`make bench`, whole training steps). On a GPU, and on larger maps, nothing changes.
 """
 
 from __future__ import annotations

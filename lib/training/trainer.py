@@ -146,7 +146,7 @@ def one_thread(alone: bool) -> Iterator[None]:
     """Within the block, torch's operators on the CPU use one thread, if `alone`.
 
     Beside a GPU the host draws a few thousand numbers a step. torch shares even their square roots
-    out to all cores, and waking those takes longer than the roots.
+    out to all cores, which there is no work for.
     """
     threads = torch.get_num_threads()
     try:
@@ -221,6 +221,8 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists.*")
             warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
             warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
+            # CUDA graphs are recorded on a stream of their own.
+            warnings.filterwarnings("ignore", ".*AccumulateGrad node's stream.*")
             warnings.filterwarnings("ignore", ".*srun. command is available.*")
             warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
             warnings.filterwarnings("ignore", ".*GPU available but not used.*")
