@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lib.batch.readme import headline_text
+from lib.batch.readme import headline_text, read_studies
 from lib.batch.summary import collect_rows
 from lib.statistics.metrics import compute_metrics
 from lib.statistics.predictions import read_predictions
@@ -31,7 +31,7 @@ def tracked() -> list[Path]:
 
 
 def test_the_headline_is_what_its_summary_says() -> None:
-    assert headline_text(ROOT / "results" / "first_light", "results/first_light") in README
+    assert headline_text(read_studies(ROOT / "results")) in README
 
 
 def test_every_command_and_file_in_the_readme_exists() -> None:

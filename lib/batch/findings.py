@@ -1,7 +1,8 @@
 """The tables of docs/findings.md, from the summaries of the published studies.
 
 `python -m lib.batch.findings` rewrites what stands between the marks of each table; a test repeats
-it and compares. The sentences around them are written by hand.
+it and compares. The sentences around them are written by hand. All but the claims come from the
+studies of `lib.batch.readme.STUDIES`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
+from lib.batch.readme import read_studies
 from lib.files import write_text
 from lib.names import name_source
 from lib.params import ROOT
@@ -23,7 +25,6 @@ from lib.study.published import read_published
 
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "findings.md"
-STUDY = "real"  # the study that the headline and the comparison with published figures come from
 SEARCH = "search/simclr_breastmnist.csv"
 CLAIMS = {
     "pretraining": "SimCLR above training from scratch, AUROC",
@@ -69,8 +70,8 @@ def claims() -> str:
 
 
 def against_published() -> str:
-    """All labels: every way of the study on each data set beside the best figure published."""
-    table, known = read_summary(RESULTS / STUDY / "summary.csv"), read_published()
+    """All labels: every way of the studies on each data set beside the best figure published."""
+    table, known = read_studies(RESULTS), read_published()
     rows = []
     for metric, words in METRICS.items():
         found = measurements(table, metric)
@@ -107,7 +108,7 @@ def way(method: str, protocol: str) -> str:
 
 def gains() -> str:
     """What SimCLR adds at each label budget, in AUROC, paired by seed."""
-    table = read_summary(RESULTS / STUDY / "summary.csv")
+    table = read_studies(RESULTS)
     scratch, untrained = over_baseline(table, "auroc", 0.95), over_untrained(table, "auroc", 0.95)
     parts = {
         "probe − from scratch": scratch[scratch["protocol"] == "probe"],
@@ -143,7 +144,7 @@ def search() -> str:
 
 def selection() -> str:
     """What choosing checkpoints on test adds, by way of training and label budget, over seeds."""
-    table = read_summary(RESULTS / STUDY / "summary.csv")
+    table = read_studies(RESULTS)
     table = table[table["notebook"] == "11_selection"]
     columns = {
         "chosen on validation": "{}, chosen by validation",

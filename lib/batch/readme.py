@@ -1,23 +1,31 @@
-"""The README's headline: table, sentences and picture, made from a study's summary.csv.
+"""The README's headline: table, sentences and picture, made from the summaries of studies.
 
-`python -m lib.batch.readme results/first_light README.md` rewrites what stands between the two
-marks in the README and draws headline.png beside the summary; a test repeats it and compares.
+`python -m lib.batch.readme` rewrites what stands between the two marks in the README, and draws
+headline.png beside the summary of the first of STUDIES; a test repeats it and compares.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from lib.batch.summary import conclusions, headline
-from lib.figures.study import plot_study
+from lib.batch.summary import compared, conclusions, headline
+from lib.figures.study import plot_lines
 from lib.files import replacing, write_text
+from lib.findings.worth import NOTHING
+from lib.findings.worth import answers as worth_answers
+from lib.params import ROOT
 from lib.study.measurements import measurements, read_summary
+from lib.study.worth import weigh
 
-BEGIN = "<!-- headline: written by `python -m lib.batch.readme` from {summary} -->"
+RESULTS, README = ROOT / "results", ROOT / "README.md"
+# The studies on real data with one recipe and five seeds, in the order in which they are shown.
+STUDIES = ("real",)
+BEGIN = "<!-- headline: written by `python -m lib.batch.readme` -->"
 END = "<!-- end of headline -->"
 
 
@@ -34,19 +42,33 @@ def markdown_table(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def headline_text(study_folder: Path, shown: str) -> str:
-    """The block for the README. shown: the study's folder as the README should link it."""
-    table = read_summary(study_folder / "summary.csv", short=True)
-    seeds = len(set(measurements(table)["seed"]))
+def read_studies(results: Path, names: Sequence[str] = STUDIES) -> pd.DataFrame:
+    """The summaries of the named studies as one table, augmentations called in a few words."""
+    tables = [read_summary(results / name / "summary.csv", short=True) for name in names]
+    return pd.concat(tables, ignore_index=True)
+
+
+def headline_text(table: pd.DataFrame, names: Sequence[str] = STUDIES) -> str:
+    """The block for the README, of `read_studies`' table of these studies."""
+    seeds = measurements(table).groupby("dataset")["seed"].nunique().unique()
+    often = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(seeds[0])
+    links = ", ".join(
+        f"[{name}](results/{name}/index.html) ([every number](results/{name}/summary.csv))"
+        for name in names
+    )
+    answers = [line for line in worth_answers(weigh(table)) if line != NOTHING]
     parts = [
-        BEGIN.format(summary=f"{shown}/summary.csv"),
-        f"![Test AUROC against labelled images]({shown}/headline.png)",
-        f"Test AUROC of logistic regression on frozen features, mean ± sd over {seeds} seeds "
-        f"([every run and report]({shown}/index.html), [every number]({shown}/summary.csv)):",
-        markdown_table(headline(table)),
-        f"Differences in test AUROC, paired by seed ({seeds} seeds, so intervals are wide; a "
-        "comparison is one data set with one label budget, and clear when its 95% interval of "
-        "Student's t excludes zero):",
+        BEGIN,
+        f"![Test AUROC against labelled images](results/{names[0]}/headline.png)",
+        f"Test AUROC, mean ± sd over {often} seeds. Frozen: logistic regression on the encoder's "
+        f"features. Every run and report: {links}.",
+        markdown_table(headline(table, whole=True)),
+        "Does it pay to pretrain? Finetuned against trained from scratch, or frozen against "
+        "untrained where nothing was finetuned; clear where it is so after Holm's correction over "
+        "the label budgets:",
+        "\n".join(f"- {line}" for line in answers),
+        "Every comparison of test AUROC, paired by seed (one comparison is one data set with one "
+        "label budget; it is clear when its 95% interval of Student's t excludes zero):",
         "\n".join(f"- {line}." for line in conclusions(table)),
     ]
     return "\n\n".join([*parts, END])
@@ -60,14 +82,12 @@ def rewrite(readme: str, block: str) -> str:
     return pattern.sub(lambda _: block, readme, count=1)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Rewrite the README named second from the study folder named first."""
-    study_folder, readme = map(Path, arguments or sys.argv[1:3])
-    table = read_summary(study_folder / "summary.csv", short=True)
-    with replacing(study_folder / "headline.png") as temporary:
-        plot_study(table).savefig(temporary, dpi=110)
-    block = headline_text(study_folder, study_folder.as_posix())
-    write_text(readme, rewrite(readme.read_text(encoding="utf-8"), block))
+def main() -> int:
+    """Rewrite the README and draw the picture."""
+    table = read_studies(RESULTS)
+    with replacing(RESULTS / STUDIES[0] / "headline.png") as temporary:
+        plot_lines(compared(table, whole=True)).savefig(temporary, dpi=110)
+    write_text(README, rewrite(README.read_text(encoding="utf-8"), headline_text(table)))
     return 0
 
 

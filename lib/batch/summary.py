@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from lib.figures.study import name_line
 from lib.files import replacing
 from lib.names import name_labels, name_source
 from lib.run import COLUMNS
@@ -20,6 +21,14 @@ from lib.study.measurements import (
     paired_gains,
     several_encoders,
 )
+
+# What a probe of an encoder, or an encoder finetuned, is compared with.
+FLOORS = {
+    "the untrained encoder": {"method": "random", "protocol": "probe"},
+    "kNN on raw pixels": {"method": "pixels", "protocol": "knn"},
+}
+SCRATCH = {"training from scratch": {"method": "random", "protocol": "finetune"}}
+WAYS = {"probe": FLOORS | SCRATCH, "finetune": SCRATCH}
 
 
 def collect_rows(study_folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -48,24 +57,35 @@ def write_summary(study_folder: Path, names: Iterable[str]) -> Path:
     return path
 
 
-def headline(table: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
+def compared(table: pd.DataFrame, metric: str = "auroc", *, whole: bool = False) -> pd.DataFrame:
+    """The measurements that `headline` is about."""
+    rows = measurements(table, metric)
+    return rows[rows["protocol"].isin(WAYS if whole else ["probe"]) | (rows["method"] == "pixels")]
+
+
+def headline(table: pd.DataFrame, metric: str = "auroc", *, whole: bool = False) -> pd.DataFrame:
     """Mean ± sd over seeds by data set and features (rows) and label budget (columns).
 
-    Logistic regression on the features, and kNN where the features are raw pixels.
+    Logistic regression on the features, and kNN where the features are raw pixels. whole: also
+    networks trained whole, finetuned and from scratch.
     """
-    rows = measurements(table, metric)
-    rows = rows[(rows["protocol"] == "probe") | (rows["method"] == "pixels")]
+    rows = compared(table, metric, whole=whole)
     several = several_encoders(rows)
     cells: dict[tuple[str, str], dict[str, str]] = {}
     places = list(dict.fromkeys(zip(rows["dataset"], rows["size"], strict=True)))
-    ranks = {"pixels": 2, "random": 1}  # floors stand last
+    ranks = {("random", "finetune"): 1, ("random", "probe"): 2, ("pixels", "knn"): 3}  # floors last
     stats = sorted(
         over_seeds(rows).to_dict("records"),
-        key=lambda r: (places.index((r["dataset"], r["size"])), ranks.get(r["method"], 0)),
+        key=lambda r: (
+            places.index((r["dataset"], r["size"])),
+            ranks.get((r["method"], r["protocol"]), 0),
+        ),
     )
     for row in stats:
         spread = f" ± {row['std']:.3f}" if row["count"] > 1 else ""
         features = name_source(row["method"], row["augment"])
+        if whole and row["method"] != "pixels":
+            features = name_line(row["method"], row["augment"], row["protocol"])
         features += f", {row['encoder']}" if several and row["encoder"] else ""
         features += " (kNN)" if row["method"] == "pixels" else ""
         where = (f"{row['dataset']}, {row['size']} px", features)
@@ -94,29 +114,29 @@ def conclusions(table: pd.DataFrame, metric: str = "auroc") -> list[str]:
     """The study in a few sentences: how often pretraining is clearly ahead, and of what.
 
     A comparison is one data set, label budget and augmentation, paired by seed; it is clear when
-    its 95% interval of Student's t lies on one side of zero.
+    its 95% interval of Student's t lies on one side of zero. Frozen features are compared with
+    every floor and with training from scratch, finetuned networks with training from scratch.
     """
     rows = measurements(table, metric)
-    probes = rows[(rows["protocol"] == "probe") & ~rows["method"].isin(["random", "pixels"])]
-    pairs = list(dict.fromkeys(zip(probes["method"], probes["augment"], strict=True)))
-    floors = {
-        "the untrained encoder": {"method": "random", "protocol": "probe"},
-        "kNN on raw pixels": {"method": "pixels", "protocol": "knn"},
-    }
+    own = rows[rows["protocol"].isin(WAYS) & ~rows["method"].isin(["random", "pixels"])]
+    ways = list(dict.fromkeys(zip(own["method"], own["augment"], own["protocol"], strict=True)))
+    whole = any(protocol == "finetune" for _, _, protocol in ways)
     said = []
-    for method, augment in pairs:
-        ours = {"method": method, "augment": augment, "protocol": "probe"}
-        others = dict(floors)
-        if (method, augment) == ("simclr", "novel") and ("simclr", "natural") in pairs:
+    for method, augment, protocol in ways:
+        ours = {"method": method, "augment": augment, "protocol": protocol}
+        others = dict(WAYS[protocol])
+        if (method, augment) == ("simclr", "novel") and ("simclr", "natural", protocol) in ways:
             others["SimCLR, natural"] = {**ours, "augment": "natural"}
+        named = name_line(method, augment, protocol) if whole else name_source(method, augment)
         for name, other in others.items():
             gains = paired_gains(table, metric, ours, other)
             if gains.empty:
                 continue
+            comparisons = "1 comparison" if len(gains) == 1 else f"{len(gains)} comparisons"
             above, below = int((gains["low"] > 0).sum()), int((gains["high"] < 0).sum())
             said.append(
-                f"{name_source(method, augment)} against {name}: {gains['mean'].mean():+.3f} on "
-                f"average over {len(gains)} comparisons; clearly above in {above}, clearly below "
+                f"{named}, against {name}: {gains['mean'].mean():+.3f} on "
+                f"average over {comparisons}; clearly above in {above}, clearly below "
                 f"in {below}, no clear difference in {len(gains) - above - below}"
             )
     return said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from lib.figures.base import ACROSS, as_typed, colour_of, new_panels, tidy
@@ -36,17 +37,21 @@ def plot_lines(rows: pd.DataFrame) -> Figure:
     for axes, (dataset, size) in zip(panels, places, strict=True):
         here = stats[(stats["dataset"] == dataset) & (stats["size"] == size)]
         budgets = label_order(here["labels"])
-        for key, line in here.groupby(["method", "augment", "protocol"], sort=False):
+        lines = list(here.groupby(["method", "augment", "protocol"], sort=False))
+        # Side by side, so that no error bar hides another.
+        aside = (np.arange(len(lines)) - (len(lines) - 1) / 2) * 0.03
+        for shift, (key, line) in zip(aside, lines, strict=True):
             method, augment, protocol = map(str, key)
             ordered = line.set_index("labels").reindex(budgets)
             label = name_line(method, augment, protocol) if whole else name_source(method, augment)
             label = as_typed(label)
-            floor = method in ("random", "pixels") or (whole and protocol == "probe")
+            frozen = protocol in ("probe", "knn")
+            dashed = frozen if whole else method in ("random", "pixels")
             names[label] = axes.errorbar(
-                range(len(budgets)),
+                np.arange(len(budgets)) + shift,
                 ordered["mean"],
                 yerr=ordered["std"].fillna(0),
-                fmt="o--" if floor else "o-",
+                fmt="o--" if dashed else "o-",
                 ms=4,
                 capsize=3,
                 color=colour_of(method, augment),

@@ -93,10 +93,41 @@ def test_conclusions_count_clear_differences(lab: Any) -> None:
         *seeds(lab, [0.9, 0.91, 0.92], method="pixels", augment="", encoder="", protocol="knn"),
     ]
     assert conclusions(lab.summary(rows)) == [
-        "SimCLR, novel against the untrained encoder: +0.158 on average over 2 comparisons; "
+        "SimCLR, novel, against the untrained encoder: +0.158 on average over 2 comparisons; "
         "clearly above in 1, clearly below in 0, no clear difference in 1",
-        "SimCLR, novel against kNN on raw pixels: -0.100 on average over 1 comparisons; "
+        "SimCLR, novel, against kNN on raw pixels: -0.100 on average over 1 comparison; "
         "clearly above in 0, clearly below in 1, no clear difference in 0",
+    ]
+
+
+def test_networks_trained_whole_stand_beside_the_frozen_ones(lab: Any) -> None:
+    rows = [
+        *seeds(lab, [0.50, 0.51, 0.52], method="random", augment="", protocol="finetune"),
+        *seeds(lab, [0.40, 0.41, 0.42], method="random", augment=""),
+        *seeds(lab, [0.80, 0.82, 0.81]),
+        *seeds(lab, [0.85, 0.83, 0.84], protocol="finetune"),
+    ]
+    table = lab.summary(rows)
+    assert dict(
+        zip([f for _, f in headline(table).index], headline(table).iloc[:, 0], strict=True)
+    ) == {
+        "SimCLR, novel": "0.810 ± 0.010",
+        "random encoder": "0.410 ± 0.010",
+    }
+    whole = headline(table, whole=True)
+    assert list(whole["100 labels"]) == [
+        f"{v} ± 0.010" for v in ("0.810", "0.840", "0.510", "0.410")
+    ]
+    assert [features for _, features in whole.index] == [
+        "SimCLR, novel: frozen",
+        "SimCLR, novel: finetuned",
+        "from scratch",
+        "random encoder: frozen",
+    ]
+    assert [line.partition(" on average")[0] for line in conclusions(table)] == [
+        "SimCLR, novel: frozen, against the untrained encoder: +0.400",
+        "SimCLR, novel: frozen, against training from scratch: +0.300",
+        "SimCLR, novel: finetuned, against training from scratch: +0.330",
     ]
 
 
