@@ -9,8 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
+from lib.widgets.map import HOW
 from tests.lab_server import (
     copy_notebooks,
     find_chromium,
@@ -92,6 +94,65 @@ def turn_a_slider(page: Any) -> None:
         arg=view,
     )
     assert pictures.nth(0).get_attribute("src") == original
+
+
+MAP = """
+import numpy as np
+from lib.evaluation.cloud import Sample
+from lib.figures.features import make_key
+from lib.widgets.map import explore_map
+from tests.synthetic import make_data
+
+data = make_data()
+rows = np.arange(400) % len(data.splits["test"])
+sample = Sample("test", rows, data.splits["test"].y[rows].astype(np.int64), None, 400)
+points = np.stack(np.divmod(np.arange(400), 20), 1).astype(float)
+explore_map({"grid": points}, make_key(sample.y, data), sample, np.ones(400, bool), data)
+"""
+
+
+def test_every_loop_on_the_map_shows_its_images(tmp_path: Path) -> None:
+    """Also the first, and also where the mouse goes on over other points at once."""
+    chromium = find_chromium()
+    folder, home = (tmp_path / name for name in ("repository", "home"))
+    folder.mkdir()
+    home.mkdir()
+    copy_notebooks(folder)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(MAP)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, folder / "notebooks" / "map.ipynb")
+    with running_lab(folder, home) as server, open_page(chromium) as (page, outside):
+        page.goto(f"{server['url']}lab/tree/notebooks/map.ipynb?token={server['token']}")
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        wait_for_kernel(page)
+        run_all_cells(page)
+        plot = page.locator(".map-explorer .nsewdrag").first
+        plot.wait_for()
+        assert page.locator(ERRORS).all_inner_texts() == []
+        plot.scroll_into_view_if_needed()
+        corners = ((0, 0.5), "100 images"), ((0.6, 1), "64 images"), ((0, 0.4), "64 images")
+        for i, (part, said) in enumerate(corners, 5):
+            draw_loop(page, plot.bounding_box(), *part)
+            page.locator(".map-explorer").get_by_text(said).wait_for(timeout=20_000)
+            shoot(page, f"{i}-loop")
+            page.wait_for_function("document.querySelectorAll('.map-explorer img').length === 60")
+            box = plot.bounding_box()
+            page.mouse.dblclick(box["x"] + 0.55 * box["width"], box["y"] + 0.45 * box["height"])
+            page.locator(".map-explorer").get_by_text(HOW).wait_for(timeout=20_000)
+        assert outside == []
+
+
+def draw_loop(page: Any, box: dict[str, float], start: float, end: float) -> None:
+    """Over the points, around those between two shares of both sides, and over the points again."""
+    x0, x1 = (box["x"] + share * box["width"] for share in (start, end))
+    y0, y1 = (box["y"] + share * box["height"] for share in (start, end))
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.9 * box["height"], steps=10)
+    page.mouse.move(x0 + 1, y0 + 1, steps=20)
+    page.mouse.down()
+    for x, y in ((x1 - 1, y0 + 1), (x1 - 1, y1 - 1), (x0 + 1, y1 - 1), (x0 + 1, y0 + 1)):
+        page.mouse.move(x, y, steps=10)
+    page.mouse.up()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.9 * box["height"], steps=20)
 
 
 def test_without_a_browser_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from lib.widgets.thumbnails import Thumbnail, note, strip
 Points = npt.NDArray[np.float64]
 SHOWN = 60  # images of a selection, at most
 SYMBOLS = {"o": "circle", "^": "triangle-up", "s": "square", "x": "x"}
-HOW = "Draw a loop around some points: their images appear here. A double click lets them go."
+HOW = "Draw a loop around some points: their images appear here. A double click beside the loop lets them go."
 
 
 def images_of(
@@ -59,7 +59,12 @@ def group_places(key: Key) -> list[npt.NDArray[np.int64]]:
 
 
 def make_figure(points: Points, key: Key) -> Any:
-    """The map as a figure that answers to a lasso: a trace a group, coloured as in reports."""
+    """The map as a figure that answers to a lasso: a trace a group, coloured as in reports.
+
+    It says nothing of a point under the mouse: hovering and a drawn loop reach the kernel as values
+    of one trait, and while a message is on its way ipywidgets keeps only the latest value, so a
+    point passed on the way out of a loop would take the loop's place.
+    """
     import plotly.graph_objects as go
 
     traces = []
@@ -70,13 +75,13 @@ def make_figure(points: Points, key: Key) -> Any:
                 marker={"color": key.colours[k], "symbol": SYMBOLS[key.marks[k]], "size": 6,
                         "opacity": 0.8},
                 unselected={"marker": {"opacity": 0.15}},
-                hovertemplate=f"{key.names[k]}<extra></extra>",
             )
         )  # fmt: skip
     axis = {"showticklabels": False, "showgrid": False, "zeroline": False, "title": None}
     figure = go.FigureWidget(traces)
     figure.update_layout(
-        dragmode="lasso", width=720, height=480, margin={"l": 10, "r": 10, "t": 34, "b": 10},
+        dragmode="lasso", hovermode=False, width=720, height=480,
+        margin={"l": 10, "r": 10, "t": 34, "b": 10},
         xaxis=axis, yaxis=axis, template="plotly_white", uirevision="map",
         legend={"itemsizing": "constant"},
     )  # fmt: skip
