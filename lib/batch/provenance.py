@@ -144,6 +144,7 @@ def study_words(runs: Sequence[PlannedRun], table: pd.DataFrame) -> set[str]:
         for key in DATASETS:
             words |= words_of(short_name(str(run.params.get(key, ""))))
         words |= {"folds"} if run.params.get("folds") else set()
+        words |= {f"preprocess {run.params.get('preprocess', 'none')}"}
     return words - {""}
 
 

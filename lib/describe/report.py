@@ -63,7 +63,7 @@ def contact_sheet(look: Look) -> str:
     parts = []
     for name, rows in choose_rows(look).items():
         images = " ".join(embedded(look.fetch(row, SIDE), look.ids[row]) for row in rows)
-        parts.append(f"<h3>{html.escape(name)}</h3><p>{images}</p>")
+        parts.append(f"<h3>{html.escape(name)}</h3><div>{images}</div>")
     return "\n".join(parts)
 
 

@@ -37,7 +37,7 @@ def test_every_medmnist_set_cites_medmnist_and_its_source() -> None:
     assert len(names) == 12
     for name in names:
         cited = re.findall(r"^@\w+\{([^,]+)", bibliography([name]), re.MULTILINE)
-        assert cited[0] == "yang2023medmnist" and len(cited) == 2, name
+        assert cited[0] == "yang2023medmnist" and len(cited) >= 2, name
 
 
 def test_words_name_notebooks_that_exist() -> None:
