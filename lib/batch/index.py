@@ -23,7 +23,7 @@ from lib.figures.study import plot_lines, probed
 from lib.files import write_text
 from lib.findings import report_grades, report_published
 from lib.findings.answer import answer, split_answer
-from lib.findings.claims import CLAIMS
+from lib.findings.claims import CLAIMS, say_untested
 from lib.findings.worth import NOTHING
 from lib.findings.worth import answers as worth_answers
 from lib.pages.markup import tidy
@@ -32,6 +32,7 @@ from lib.study.grades import NOTEBOOK as GRADED
 from lib.study.grades import grading_stats
 from lib.study.measurements import VERDICT, hidden_runs, measurements, read_summary
 from lib.study.published import with_counterparts
+from lib.study.verdicts import NOT_TESTED
 from lib.study.worth import weigh
 
 PROBING = ("02_probe", GRADED)  # notebooks that probe frozen features
@@ -236,14 +237,20 @@ def verdicts(runs: Sequence[PlannedRun], study_folder: Path) -> str:
         rows = "".join(
             f"<tr><td>{html.escape(CLAIMS[claim].text)}</td><td>{html.escape(answer)}</td></tr>"
             for claim, answer in done.answers.items()
+            if answer != NOT_TESTED
+        )
+        untested = say_untested([c for c, a in done.answers.items() if a == NOT_TESTED])
+        table = (
+            "<div class='scroll' tabindex='0' role='group' aria-label='Table of verdicts'><table>"
+            "<thead><tr><th scope='col'>claim</th><th scope='col'>answer</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table></div>"
         )
         parts += [
             "<h2>Verdicts</h2>",
             f"<p>Claims of the systems that this study builds on, from <a href='{link}'>the "
             "study's report</a>, which says how each was tested.</p>",
-            "<div class='scroll' tabindex='0' role='group' aria-label='Table of verdicts'><table>"
-            "<thead><tr><th scope='col'>claim</th><th scope='col'>answer</th></tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>",
+            table if rows else "",
+            f"<p>{html.escape(untested)}</p>" if untested else "",
         ]
     return "\n".join(parts)
 

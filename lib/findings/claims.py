@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from lib.study.published import largest_published_gain, name_dataset
 from lib.study.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from IPython.display import Markdown
+
     from lib.run import Run
 
 NOT_TESTED = "not tested in this study"
@@ -57,9 +59,13 @@ CLAIMS = {
 
 
 def verdict_table(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
-    """A line for each claim: the answer, the effect, and how many comparisons are clear."""
+    """A line for each claim tested: answer, effect, how many comparisons are clear.
+
+    Where none was tested, a line for each claim.
+    """
     rows = {}
-    for claim, v in in_order(verdicts).items():
+    tested = {claim: v for claim, v in in_order(verdicts).items() if v.datasets}
+    for claim, v in (tested or in_order(verdicts)).items():
         rows[CLAIMS[claim].text] = {
             "answer": v.answer,
             "metric": METRIC_NAMES.get(v.metric, v.metric),
@@ -71,6 +77,22 @@ def verdict_table(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "claim"
     return table
+
+
+def say_untested(names: Collection[str]) -> str:
+    """The claims of these names, in one sentence; empty without any."""
+    texts = "; ".join(CLAIMS[name].text for name in CLAIMS if name in names)
+    return f"Not tested here: {texts}." if texts else ""
+
+
+def about(compared: pd.DataFrame, text: str) -> Markdown:
+    """What a report says of some comparisons, marked as untested where there are none.
+
+    A page folds the sections in which everything marked is untested (`lib.pages.render`).
+    """
+    from IPython.display import Markdown
+
+    return Markdown(text, metadata={"untested": compared.empty})  # type: ignore[no-untyped-call]
 
 
 def in_order(verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:

@@ -10,6 +10,7 @@ import json
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,7 +103,8 @@ def notebook_body(
     folder: where images named in Markdown lie.
     """
     failed = next((e for cell in notebook.cells for e in _errors(cell)), None)
-    pieces, shown_parameters = [], False
+    pieces: list[Piece] = []
+    shown_parameters = False
     for cell in notebook.cells:
         tags = _tags(cell)
         if "remove-cell" in tags or (failed and PAPERMILL_NOTICE in tags):
@@ -110,16 +112,16 @@ def notebook_body(
         if tags & {PARAMETERS, INJECTED}:
             table = _parameters(notebook.cells)
             if table is not None:
-                pieces += [] if shown_parameters else [table]
+                pieces += [] if shown_parameters else [Piece(table)]
                 shown_parameters = True
                 continue
         if cell.cell_type == "markdown":
             attachments = cell.get("attachments")
             text = markdown(cell.source, folder=folder, attachments=attachments)
-            pieces.append(f"<section>{text}</section>")
+            pieces.append(Piece(f"<section>{text}</section>", _level(text)))
         elif cell.cell_type == "code":
-            pieces.append(_code_cell(cell, tags))
-    body = "\n".join(piece for piece in pieces if piece)
+            pieces.append(Piece(_code_cell(cell, tags), untested=_untested(cell)))
+    body = "\n".join(text for text in folded(pieces) if text)
     heading = re.search(r"<h1\b[^>]*>(.*?)</h1>\n?", body, re.DOTALL)
     if heading and not keep_title:
         body = body[: heading.start()] + body[heading.end() :]
@@ -129,6 +131,61 @@ def notebook_body(
         body = body.replace('<div class="error">', '<div class="error" id="error">', 1)
     title = html.unescape(re.sub(r"<[^>]+>", "", heading[1])).strip() if heading else "Notebook"
     return title, body
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A cell as HTML.
+
+    level: of the heading that it begins with, 0 for none. untested: what its outputs are marked
+    with (`lib.findings.claims.about`), None without a mark.
+    """
+
+    html: str
+    level: int = 0
+    untested: bool | None = None
+
+
+def folded(pieces: Sequence[Piece]) -> list[str]:
+    """The pieces as HTML, a section in which everything marked is untested behind its heading.
+
+    A section goes from a heading of second or third level to the next that is not below it.
+    """
+    found: list[str] = []
+    at = 0
+    while at < len(pieces):
+        piece, end = pieces[at], at + 1
+        if piece.level > 1:
+            while end < len(pieces) and not 0 < pieces[end].level <= piece.level:
+                end += 1
+        marks = {p.untested for p in pieces[at:end]} - {None}
+        if piece.level > 1 and marks == {True}:
+            heading = re.search(r"<h[2-6]\b[^>]*>(.*?)</h[2-6]>\s*", piece.html, re.DOTALL)
+            assert heading is not None  # that is where its level is from
+            rest = piece.html.replace(heading[0], "", 1)
+            inner = "\n".join([rest, *(p.html for p in pieces[at + 1 : end])])
+            found.append(
+                f'<details class="untested"><summary>{heading[1]} · '
+                f"<em>not tested here</em></summary>{inner}</details>"
+            )
+            at = end
+        else:
+            found.append(piece.html)
+            at += 1
+    return found
+
+
+def _level(text: str) -> int:
+    """The level of the heading that HTML begins with; 0 where it begins with none."""
+    heading = re.match(r"\s*<h([1-6])\b", text)
+    return int(heading[1]) if heading else 0
+
+
+def _untested(cell: Any) -> bool | None:
+    """Whether what a cell shows is marked as untested; None without a mark."""
+    found = [output.get("metadata", {}).get("text/markdown", {}) for output in cell.outputs]
+    marks = [known["untested"] for known in found if "untested" in known]
+    return all(marks) if marks else None
 
 
 def _read(path: Path) -> Any:

@@ -13,6 +13,7 @@ from lib.study.measurements import IN_FOLDS
 
 Rule = Literal["general", "consistent", "some"]
 Answer = Literal["supported", "contradicted", "no clear difference", "not tested here"]
+NOT_TESTED: Answer = "not tested here"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def decide(
     Above and below mean above and below the margin of the cells.
     """
     if cells.empty:
-        return Verdict(claim, metric, rule, "not tested here", Paired(0, math.nan))
+        return Verdict(claim, metric, rule, NOT_TESTED, Paired(0, math.nan))
     distance = cells["mean"] - cells["margin"]
     clear = cells["corrected"] < 1 - level
     tested = int(cells["p"].notna().sum())
@@ -65,7 +66,7 @@ def decide(
     won = set(names[clear & (distance > 0)])
     answer: Answer = "no clear difference"
     if tested == 0:
-        answer = "not tested here"
+        answer = NOT_TESTED
     elif rule == "some":
         answer = "supported" if above else "contradicted" if below == tested else answer
     elif rule == "consistent":

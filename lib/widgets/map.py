@@ -18,7 +18,10 @@ from lib.widgets.thumbnails import Thumbnail, note, strip
 Points = npt.NDArray[np.float64]
 SHOWN = 60  # images of a selection, at most
 SYMBOLS = {"o": "circle", "^": "triangle-up", "s": "square", "x": "x"}
-HOW = "Draw a loop around some points: their images appear here. A double click beside the loop lets them go."
+HOW = (
+    "Draw a loop around some points: their images appear here. A double click beside the loop lets "
+    "them go."
+)
 
 
 def images_of(

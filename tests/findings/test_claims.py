@@ -12,11 +12,13 @@ from lib.findings.claims import (
     CLAIMED_GAIN,
     CLAIMS,
     NOT_TESTED,
+    about,
     cells_table,
     headline,
     name_cell,
     say_largest_gain,
     say_synthetic,
+    say_untested,
     say_verdict,
     verdict_rows,
     verdict_table,
@@ -24,7 +26,9 @@ from lib.findings.claims import (
 from lib.identity import RANDOM
 from lib.params import ROOT
 from lib.run import COLUMNS, Run
+from lib.statistics.paired import Paired
 from lib.study.claims import judge
+from lib.study.verdicts import NOT_TESTED as NOT_TESTED_HERE
 from lib.study.verdicts import Verdict
 from tests.summaries import PROBE, SCRATCH, as_table, over, whole_study
 
@@ -52,11 +56,23 @@ def test_a_line_for_each_claim(verdicts: dict[str, Verdict]) -> None:
     assert line["above / below"] == "24 / 0"
 
 
+def test_what_was_not_tested_is_one_sentence(verdicts: dict[str, Verdict]) -> None:
+    some = {"pretraining": verdicts["pretraining"], "novel": Verdict("novel", "auroc", "consistent",
+            NOT_TESTED_HERE, Paired(0, float("nan")))}  # fmt: skip
+    assert list(verdict_table(some).index) == [CLAIMS["pretraining"].text]
+    assert say_untested(["novel"]) == f"Not tested here: {CLAIMS['novel'].text}."
+    assert say_untested(["supcon", "novel"]).index("novel") < say_untested(CLAIMS).index("SupCon")
+    assert say_untested([]) == ""
+    assert about(verdicts["novel"].cells, "*x*").metadata == {"untested": False}
+    assert about(verdicts["novel"].cells, "*x*").data == "*x*"
+
+
 def test_a_study_of_nothing_says_so_everywhere(nothing: dict[str, Verdict]) -> None:
     assert set(verdict_table(nothing)["answer"]) == {"not tested here"}
     for verdict in nothing.values():
         assert cells_table(verdict).iloc[0, 0] == NOT_TESTED
         assert "**not tested here**. The study has no runs" in say_verdict(verdict)
+    assert about(nothing["novel"].cells, "x").metadata == {"untested": True}
     assert headline(nothing) == "9 not tested here (claims)"
     assert "has no training from scratch" in say_largest_gain(nothing["pretraining_accuracy"])
 

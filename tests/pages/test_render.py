@@ -485,3 +485,33 @@ def test_an_interrupted_write_keeps_the_old_report(
 def test_an_empty_notebook_is_a_page_too(tmp_path: Path) -> None:
     render_notebook(v4.new_notebook(), tmp_path / "a.html")
     assert "<title>Notebook</title>" in (tmp_path / "a.html").read_text()
+
+
+def said(text: str, untested: bool) -> Any:
+    data = {"text/markdown": text, "text/plain": "<Markdown>"}
+    return shown(data, **{"text/markdown": {"untested": untested}})
+
+
+def test_a_section_of_untested_things_is_folded_behind_its_heading() -> None:
+    table = shown({"text/html": "<table><tr><td>nothing</td></tr></table>"})
+    soup = body(
+        v4.new_markdown_cell("## First\n\nWords."),
+        code("a", table),
+        code("b", said("No runs.", True)),
+        v4.new_markdown_cell("More words."),
+        v4.new_markdown_cell("## Second"),
+        code("c", said("Better.", False)),
+        v4.new_markdown_cell("### Its half"),
+        code("d", said("No runs here.", True)),
+        v4.new_markdown_cell("### Other half"),
+        code("e", said("No runs.", True)),
+        code("f", said("Worse.", False)),
+        v4.new_markdown_cell("## Third"),
+        code("g", stream("nothing marked")),
+    )
+    folded = soup.select("details.untested")
+    heads = [details.summary.get_text(" ", strip=True) for details in folded]
+    assert heads == ["First · not tested here", "Its half · not tested here"]
+    assert all(word in folded[0].text for word in ("Words.", "nothing", "No runs.", "More words."))
+    assert "Better." not in folded[0].text and "Other half" not in folded[1].text
+    assert [h.text for h in soup.find_all(["h2", "h3"])] == ["Second", "Other half", "Third"]
