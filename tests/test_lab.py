@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 
 from lib.widgets.map import HOW
@@ -23,6 +24,7 @@ from tests.lab_server import (
     shoot,
     wait_for_kernel,
 )
+from tests.widgets.test_hits import encoded
 
 ERRORS = ", ".join(
     f'.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.{kind}"]'
@@ -111,35 +113,91 @@ explore_map({"grid": points}, make_key(sample.y, data), sample, np.ones(400, boo
 """
 
 
-def test_every_loop_on_the_map_shows_its_images(tmp_path: Path) -> None:
-    """Also the first, and also where the mouse goes on over other points at once."""
+SEARCH = """
+from pathlib import Path
+from lib.widgets.hits import explore_retrieval
+from tests.synthetic import make_run
+from tests.widgets.test_hits import searched
+
+features, result = searched(data)
+explore_retrieval(result, features, data, make_run(Path("nothing is written")))
+"""
+
+
+def test_explorers_answer_to_hand_and_mouse(tmp_path: Path) -> None:
+    """Every loop on the map shows its images, and every query and picture its neighbours."""
     chromium = find_chromium()
     folder, home = (tmp_path / name for name in ("repository", "home"))
     folder.mkdir()
     home.mkdir()
     copy_notebooks(folder)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(MAP)])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (MAP, SEARCH)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, folder / "notebooks" / "map.ipynb")
+    nbformat.write(notebook, folder / "notebooks" / "explorers.ipynb")
     with running_lab(folder, home) as server, open_page(chromium) as (page, outside):
-        page.goto(f"{server['url']}lab/tree/notebooks/map.ipynb?token={server['token']}")
+        page.goto(f"{server['url']}lab/tree/notebooks/explorers.ipynb?token={server['token']}")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
         wait_for_kernel(page)
         run_all_cells(page)
-        plot = page.locator(".map-explorer .nsewdrag").first
-        plot.wait_for()
+        page.locator(".retrieval-explorer img").first.wait_for(state="attached")
         assert page.locator(ERRORS).all_inner_texts() == []
-        plot.scroll_into_view_if_needed()
-        corners = ((0, 0.5), "100 images"), ((0.6, 1), "64 images"), ((0, 0.4), "64 images")
-        for i, (part, said) in enumerate(corners, 5):
-            draw_loop(page, plot.bounding_box(), *part)
-            page.locator(".map-explorer").get_by_text(said).wait_for(timeout=20_000)
-            shoot(page, f"{i}-loop")
-            page.wait_for_function("document.querySelectorAll('.map-explorer img').length === 60")
-            box = plot.bounding_box()
-            page.mouse.dblclick(box["x"] + 0.55 * box["width"], box["y"] + 0.45 * box["height"])
-            page.locator(".map-explorer").get_by_text(HOW).wait_for(timeout=20_000)
+        draw_loops(page)
+        ask_for_neighbours(page)
         assert outside == []
+
+
+def draw_loops(page: Any) -> None:
+    """Also the first loop counts, and also where the mouse goes on over other points at once."""
+    explorer = page.locator(".map-explorer")
+    plot = explorer.locator(".nsewdrag").first
+    plot.wait_for()
+    plot.scroll_into_view_if_needed()
+    corners = ((0, 0.5), "100 images"), ((0.6, 1), "64 images"), ((0, 0.4), "64 images")
+    for i, (part, said) in enumerate(corners, 5):
+        draw_loop(page, plot.bounding_box(), *part)
+        explorer.get_by_text(said).wait_for(timeout=20_000)
+        shoot(page, f"{i}-loop")
+        page.wait_for_function("document.querySelectorAll('.map-explorer img').length === 60")
+        box = plot.bounding_box()
+        page.mouse.dblclick(box["x"] + 0.55 * box["width"], box["y"] + 0.45 * box["height"])
+        explorer.get_by_text(HOW).wait_for(timeout=20_000)
+
+
+def ask_for_neighbours(page: Any) -> None:
+    """Queries of a class, another one, and a picture from outside: what stands first follows."""
+    explorer = page.locator(".retrieval-explorer")
+    explorer.scroll_into_view_if_needed()
+    first = explorer.locator("img").first
+    seen = {first.get_attribute("src")}
+    explorer.get_by_role("combobox").select_option("ring")
+    explorer.get_by_role("spinbutton").fill("3")
+    explorer.get_by_role("spinbutton").press("Enter")
+    wait_for_another(page, seen)
+    explorer.get_by_role("button", name="Another query").click()
+    wait_for_another(page, seen)
+    file = {
+        "name": "mine.png",
+        "mimeType": "image/png",
+        "buffer": encoded((np.eye(30) * 200).astype(np.uint8)),
+    }
+    with page.expect_file_chooser() as chooser:
+        explorer.get_by_role("button", name="Your picture").click()
+    chooser.value.set_files(file)
+    explorer.get_by_text("as the encoder sees it, 12 px").wait_for()
+    assert explorer.locator("img").count() == 11
+    shoot(page, "8-picture")
+
+
+def wait_for_another(page: Any, seen: set[str]) -> None:
+    """Until the explorer's query is none of those seen; it is then one of them."""
+    shown = page.wait_for_function(
+        """seen => {
+            const now = document.querySelector('.retrieval-explorer img').src;
+            return seen.includes(now) ? null : now;
+        }""",
+        arg=sorted(seen),
+    )
+    seen.add(shown.json_value())
 
 
 def draw_loop(page: Any, box: dict[str, float], start: float, end: float) -> None:

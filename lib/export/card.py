@@ -183,7 +183,8 @@ def measured(taken: Taken, study: Path | None) -> str:
         place = f"{dataset}, {size} px" + (f", fold {fold}" if fold else "")
         scratch = (method, protocol) == ("random", "finetune")
         features = "from scratch" if scratch else name_source(method, augment)
-        cells = [place, features, PROTOCOL_NAMES.get(protocol, protocol)]
+        trained = "trained whole" if scratch else PROTOCOL_NAMES.get(protocol, protocol)
+        cells = [place, features, trained]
         cells += [name_labels(labels) if labels else "–", *(values.get(m, "–") for m in metrics)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
