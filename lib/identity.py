@@ -18,7 +18,7 @@ from lib.params import NOTEBOOKS, PARAMETERS, ROOT
 # Modules that only draw, phrase or carry results: a changed figure does not change a number, so
 # it must not throw away hours of finished runs (`--force` redoes their reports).
 PRESENTATION = (
-    "lib.figures", "lib.findings", "lib.names", "lib.preview", "lib.pages.render", "lib.pages.page",
+    "lib.figures", "lib.findings", "lib.names", "lib.preview", "lib.pages",
     "lib.widgets", "lib.watched", "lib.bars", "lib.run", "lib.origins", "lib.device",
     "lib.models.trial", "lib.identity", "lib.files", "lib.params", "lib.checks",
 )  # fmt: skip

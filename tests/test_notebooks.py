@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from lib.batch.plan import REFUSED
+from lib.batch.feasible import REFUSED
 from lib.data.base import Task
 from lib.params import PARAMETERS, notebook_defaults
 from lib.run import COLUMNS

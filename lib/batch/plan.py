@@ -5,18 +5,25 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lib.batch.expand import check_where, expand, in_order
+from lib.batch.feasible import (
+    check_augment,
+    check_encoder,
+    check_folds,
+    check_labels,
+    check_task,
+    count_images,
+    describe,
+)
 from lib.batch.owner import check_owner
 from lib.batch.passes import count_work
 from lib.batch.study import Experiment, Setting, Study, StudyError
 from lib.checks import ParameterError
 from lib.data.cache import holding_digests
 from lib.data.embedded import EMBEDDED
-from lib.data.folds import fold_counts
 from lib.identity import (
     DATASETS,
     TRAINVAL,
@@ -27,24 +34,11 @@ from lib.identity import (
     finetuned_name,
     run_name,
 )
-from lib.params import as_list, check_fold, notebook_defaults
-
-if TYPE_CHECKING:
-    from lib.data.describe import DataInfo
+from lib.params import check_fold, notebook_defaults
 
 ENCODER_NOTEBOOKS = ("01_pretrain", "03_finetune")
 # Notebooks that read the study's summary: they run last, after everything else.
 REPORT_NOTEBOOKS = ("09_report",)
-# Notebooks that can do without labels; 01_pretrain as long as the method is not SupCon.
-UNLABELLED = ("00_data", "01_pretrain")
-NO_ORDER = "its classes have no order, so they are no grades"
-# What a notebook cannot do with a kind of task, and why.
-REFUSED = {
-    ("04_imbalance", "multi-label"): "an image with several labels belongs to rare and common "
-    "classes at once, so it can be neither left out nor repeated for one of them",
-    ("10_retinopathy", "multi-class"): NO_ORDER,
-    ("10_retinopathy", "multi-label"): NO_ORDER,
-}
 
 
 @dataclass(frozen=True)
@@ -183,7 +177,7 @@ def plan_run(
     named = [key for key in DATASETS if params.get(key)]
     params = {**params, **{key: absolute_dataset(params[key]) for key in named}}
     described = {key: describe(params, key) for key in named}
-    dataset, info = params["dataset"], described["dataset"]
+    info = described["dataset"]
     check_fold(params)
     if upstream is not None:
         origin = made_by(upstream)
@@ -202,14 +196,10 @@ def plan_run(
         except EncoderError as error:
             raise ParameterError(f"init: {str(error).removeprefix('init: ')}") from None
         params = {**params, "init": found}
-    reason = REFUSED.get((experiment.notebook, info.task))
-    if reason:
-        raise ParameterError(f"dataset: {dataset} is {info.task}: {reason}")
+    check_task(experiment.notebook, params, info)
     check_labels(experiment.notebook, params, info)
     check_folds(params, info)
     check_augment(params)
-    if params.get("balanced_batches") and info.task == "multi-label":
-        raise ParameterError(f"balanced_batches: images of {dataset} have several labels")
     mark = combined_mark([found.fingerprint for found in described.values()])
     run = PlannedRun(
         run_name(experiment.notebook, params, origin, mark),
@@ -243,83 +233,6 @@ def check_same(run: PlannedRun, other: PlannedRun) -> None:
         )
 
 
-def check_labels(notebook: str, params: Mapping[str, Any], info: DataInfo) -> None:
-    """ParameterError where labels are needed, to learn from or to cut classes by, and missing."""
-    supcon = notebook == "01_pretrain" and params["method"] == "supcon"
-    capped = bool(params.get("cap_per_class"))
-    if info.classes or (notebook in UNLABELLED and not supcon and not capped):
-        return
-    who = "method: supcon" if supcon else "cap_per_class" if capped else notebook
-    raise ParameterError(f"dataset: {params['dataset']} has no labels, which {who} needs")
-
-
-def check_folds(params: Mapping[str, Any], info: DataInfo) -> None:
-    """ParameterError for a cross-validation with one fold, or with more folds than images."""
-    folds = params.get("folds", 0)
-    if folds == 1:
-        raise ParameterError("folds: 1; at least 2 are needed, or 0 for the data set's own split")
-    if folds and sum(count_images(info, {**params, "folds": 0}).values()) < folds:
-        raise ParameterError(f"folds: {folds}, more than {params['dataset']} has images")
-
-
-def check_augment(params: Mapping[str, Any]) -> None:
-    """ParameterError for an augmentation that does not go with the run's other parameters."""
-    from lib.augment import make_augment
-
-    crop = params.get("crop_scale")
-    for key in ("augment", "train_augment"):
-        if params.get(key, "none") == "none":
-            continue
-        scale = (crop, 1.0) if crop and key == "augment" else None
-        try:
-            for size in as_list(str(params.get("sizes", params["size"]))):
-                make_augment(params[key], int(size), 3, crop_scale=scale)
-        except ValueError as error:
-            raise ParameterError(f"{key}: {str(error).removeprefix('augment ')}") from None
-
-
-def check_encoder(notebook: str, params: Mapping[str, Any], init: str) -> None:
-    """EncoderError where a file cannot be taken, or 01_pretrain asks for another network.
-
-    Channels always fit: grey images are repeated for an encoder of colour images, and colour
-    images averaged for one of grey images.
-    """
-    from lib.models.weights import WeightsError, check_fits
-
-    if init == "imagenet" and params.get("stem", "imagenet") != "imagenet":
-        raise WeightsError(f"imagenet needs stem: imagenet, asked for is stem: {params['stem']}")
-    if init in ("scratch", "imagenet"):
-        return
-    held = cached_inspect(init, params.get("stem"))
-    if notebook == "01_pretrain":
-        check_fits(init, held, {"encoder": params["encoder"], "stem": params["stem"]})
-
-
-def describe(params: Mapping[str, Any], key: str) -> DataInfo:
-    """What the data set is that a parameter names; ParameterError where it cannot be had."""
-    where = params[key], params["size"], params["data_root"] or None
-    preprocess = params.get("preprocess", "none")  # a notebook may do without
-    mistakes = cached_check(*where, params["max_unreadable"], preprocess)
-    if mistakes:
-        named = ("dataset: ", "size: ", "preprocess: ", "data_root: ")
-        lines = [m if m.startswith(named) else f"{key}: {m}" for m in mistakes]
-        raise ParameterError("\n".join(lines))
-    try:
-        return cached_describe(*where, params["split_seed"], preprocess)
-    except Exception as error:
-        raise ParameterError(f"{key}: {' '.join(str(error).split())}") from error
-
-
-def count_images(info: DataInfo, params: Mapping[str, Any]) -> dict[str, int]:
-    """About how many images each split of a run has: as described, capped, and split in folds."""
-    counts, cap = dict(info.counts), params.get("cap_per_class", 0)
-    most = cap * len(info.classes) / max(1, sum(counts.values()))
-    if cap and most < 1:
-        counts = {name: round(most * n) for name, n in counts.items()}
-    folds = params.get("folds", 0)
-    return fold_counts(counts, folds, params["folds_of"]) if folds else counts
-
-
 def made_by(run: PlannedRun) -> Origin:
     """The origin of the encoder that a planned run will make."""
     p = run.params
@@ -327,33 +240,3 @@ def made_by(run: PlannedRun) -> Origin:
     if run.notebook == "03_finetune":
         method = finetuned_name(run.origin.method)
     return run.origin.trained_on(p["dataset"], method, augment, run.name, p.get("variant", ""))
-
-
-@cache
-def cached_inspect(init: str, stem: str | None) -> dict[str, Any]:
-    """`inspect_init`, asked once for each encoder."""
-    from lib.models.weights import inspect_init
-
-    return inspect_init(init, stem)
-
-
-@cache
-def cached_check(
-    dataset: str, size: int, root: str | None, share: float, preprocess: str
-) -> list[str]:
-    """`check_dataset`, asked once for each data set."""
-    from lib.data import check_dataset
-
-    return list(check_dataset(dataset, size, root, max_unreadable=share, preprocess=preprocess))
-
-
-@cache
-def cached_describe(
-    dataset: str, size: int, root: str | None, split_seed: int, preprocess: str
-) -> DataInfo:
-    """`describe_dataset`, asked once for each data set."""
-    from lib.data import describe_dataset
-
-    return describe_dataset(
-        dataset, size, root, split_seed=split_seed, preprocess=preprocess, progress=True
-    )

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import html
-import io
 import json
 import re
-import tokenize
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +15,9 @@ from typing import Any
 from lib.files import write_text
 from lib.pages.markup import markdown, terminal, tidy
 from lib.pages.page import page
+from lib.pages.sections import Piece, folded, level_of
+from lib.pages.used import INJECTED, PARAMETERS, parameters_table, tags_of
 
-PARAMETERS, INJECTED = "parameters", "injected-parameters"
 # What papermill writes around a failed cell; the page has its own notice.
 PAPERMILL_NOTICE = "papermill-error-cell-tag"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -106,11 +103,11 @@ def notebook_body(
     pieces: list[Piece] = []
     shown_parameters = False
     for cell in notebook.cells:
-        tags = _tags(cell)
+        tags = tags_of(cell)
         if "remove-cell" in tags or (failed and PAPERMILL_NOTICE in tags):
             continue
         if tags & {PARAMETERS, INJECTED}:
-            table = _parameters(notebook.cells)
+            table = parameters_table(notebook.cells)
             if table is not None:
                 pieces += [] if shown_parameters else [Piece(table)]
                 shown_parameters = True
@@ -118,7 +115,7 @@ def notebook_body(
         if cell.cell_type == "markdown":
             attachments = cell.get("attachments")
             text = markdown(cell.source, folder=folder, attachments=attachments)
-            pieces.append(Piece(f"<section>{text}</section>", _level(text)))
+            pieces.append(Piece(f"<section>{text}</section>", level_of(text)))
         elif cell.cell_type == "code":
             pieces.append(Piece(_code_cell(cell, tags), untested=_untested(cell)))
     body = "\n".join(text for text in folded(pieces) if text)
@@ -131,54 +128,6 @@ def notebook_body(
         body = body.replace('<div class="error">', '<div class="error" id="error">', 1)
     title = html.unescape(re.sub(r"<[^>]+>", "", heading[1])).strip() if heading else "Notebook"
     return title, body
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A cell as HTML.
-
-    level: of the heading that it begins with, 0 for none. untested: what its outputs are marked
-    with (`lib.findings.claims.about`), None without a mark.
-    """
-
-    html: str
-    level: int = 0
-    untested: bool | None = None
-
-
-def folded(pieces: Sequence[Piece]) -> list[str]:
-    """The pieces as HTML, a section in which everything marked is untested behind its heading.
-
-    A section goes from a heading of second or third level to the next that is not below it.
-    """
-    found: list[str] = []
-    at = 0
-    while at < len(pieces):
-        piece, end = pieces[at], at + 1
-        if piece.level > 1:
-            while end < len(pieces) and not 0 < pieces[end].level <= piece.level:
-                end += 1
-        marks = {p.untested for p in pieces[at:end]} - {None}
-        if piece.level > 1 and marks == {True}:
-            heading = re.search(r"<h[2-6]\b[^>]*>(.*?)</h[2-6]>\s*", piece.html, re.DOTALL)
-            assert heading is not None  # that is where its level is from
-            rest = piece.html.replace(heading[0], "", 1)
-            inner = "\n".join([rest, *(p.html for p in pieces[at + 1 : end])])
-            found.append(
-                f'<details class="untested"><summary>{heading[1]} · '
-                f"<em>not tested here</em></summary>{inner}</details>"
-            )
-            at = end
-        else:
-            found.append(piece.html)
-            at += 1
-    return found
-
-
-def _level(text: str) -> int:
-    """The level of the heading that HTML begins with; 0 where it begins with none."""
-    heading = re.match(r"\s*<h([1-6])\b", text)
-    return int(heading[1]) if heading else 0
 
 
 def _untested(cell: Any) -> bool | None:
@@ -199,10 +148,6 @@ def _read(path: Path) -> Any:
     except Exception as error:
         found = " ".join(str(error).split())[:120]
         raise RenderError(f"{path}: not a notebook: {found}") from error
-
-
-def _tags(cell: Any) -> set[str]:
-    return {tag.replace("_", "-") for tag in cell.metadata.get("tags", [])}
 
 
 def _errors(cell: Any) -> list[Any]:
@@ -311,63 +256,3 @@ def _highlight(source: str) -> str:
     from pygments.lexers import PythonLexer
 
     return str(highlight(source, PythonLexer(), HtmlFormatter()))
-
-
-def _parameters(cells: Sequence[Any]) -> str | None:
-    """The table of all parameters as used, or None when a cell holds more than assignments."""
-    defaults: dict[str, tuple[str, str]] = {}
-    injected: dict[str, tuple[str, str]] = {}
-    for cell in cells:
-        tags = _tags(cell)
-        if cell.cell_type != "code" or not tags & {PARAMETERS, INJECTED}:
-            continue
-        found = _assignments(cell.source)
-        if found is None or cell.outputs:
-            return None
-        (injected if INJECTED in tags else defaults).update(found)
-    rows, changed = [], []
-    for name in {**defaults, **injected}:
-        value = (injected.get(name) or defaults[name])[0]
-        default, meaning = defaults.get(name, ("", ""))
-        is_set = name in injected and value != default
-        note = f'<span class="default">default {html.escape(default)}</span>' if default else ""
-        mark = ' class="set"' if is_set else ""
-        rows.append(
-            f"<tr{mark}><td><code>{html.escape(name)}</code></td>"
-            f"<td>{html.escape(value)}{note if is_set else ''}</td><td>{html.escape(meaning)}</td>"
-            "</tr>"
-        )
-        changed += [f"{name} {value}"] if is_set else []
-    summary = f"Parameters · {len(rows)}"
-    summary += f", set for this run: {', '.join(changed)}" if changed else ", all at their defaults"
-    return (
-        f'<details class="parameters"><summary>{html.escape(summary)}</summary>'
-        '<div class="scroll" tabindex="0" role="group" aria-label="Table of parameters">'
-        "<table><thead><tr><th>parameter</th><th>value</th><th>meaning</th>"
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
-    )
-
-
-def _assignments(source: str) -> dict[str, tuple[str, str]] | None:
-    """Name → (value as text, trailing comment) of a cell of assignments; None if it holds more."""
-    try:
-        statements = ast.parse(source).body
-        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    except (SyntaxError, tokenize.TokenError):
-        return None
-    comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
-    found: dict[str, tuple[str, str]] = {}
-    for statement in statements:
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            target: ast.expr = statement.targets[0]
-        elif isinstance(statement, ast.AnnAssign):
-            target = statement.target
-        else:
-            return None
-        if not isinstance(target, ast.Name) or statement.value is None:
-            return None
-        value = statement.value
-        plain = isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value
-        text = str(plain) if plain else ast.unparse(value)
-        found[target.id] = (text, comments.get(statement.end_lineno or 0, ""))
-    return found

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lib import identity
+from lib.batch import feasible
 from lib.batch import plan as module
 from lib.batch import study as study_module
 from lib.batch.plan import REPORT_NOTEBOOKS, PlannedRun, plan_study
@@ -290,7 +291,7 @@ def test_every_source_on_every_target(lab: Any) -> None:
 def test_a_task_that_a_notebook_cannot_do_is_refused(
     lab: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(module.REFUSED, ("00_data", "multi-label"), "there is a reason")
+    monkeypatch.setitem(feasible.REFUSED, ("00_data", "multi-label"), "there is a reason")
     experiments = "  a: {notebook: 00_data, matrix: {dataset: [chestmnist, retinamnist]}}\n"
     [found] = refusal(lab, experiments)
     assert found == "experiments.a.dataset: chestmnist is multi-label: there is a reason"
@@ -310,7 +311,7 @@ def test_images_with_several_labels_cannot_be_balanced(lab: Any) -> None:
 
 def test_what_is_refused_is_refused_of_notebooks_that_exist_with_a_reason() -> None:
     kinds = {"binary", "multi-class", "ordinal", "multi-label"}
-    for (notebook, task), reason in module.REFUSED.items():
+    for (notebook, task), reason in feasible.REFUSED.items():
         assert notebook in known_notebooks()
         assert task in kinds
         assert len(reason.split()) > 5
@@ -505,7 +506,7 @@ def test_digests_are_kept_of_a_plan_that_holds_and_not_of_a_refused_one(lab: Any
     one = f"  a: {{notebook: 00_data, set: {{dataset: '{good}'}}}}\n"
     refusal(lab, one + "  b: {notebook: 00_data, set: {dataset: bloodmist}}\n")
     assert not digests.exists()
-    module.cached_describe.cache_clear()
+    feasible.cached_describe.cache_clear()
     plan(lab, one)
     [kept] = digests.glob("*.json")
     assert str(lab.folder / "cells.npz") in kept.read_text(encoding="utf-8")

@@ -150,10 +150,10 @@ def test_what_has_changed_is_named(
     )
     assert "data0" not in found
     lab.npz(seed=1)
-    from lib.batch import plan
+    from lib.batch import feasible
 
-    plan.cached_describe.cache_clear()
-    plan.cached_check.cache_clear()
+    feasible.cached_describe.cache_clear()
+    feasible.cached_check.cache_clear()
     found = reasons(dry(run_all, chain, capsys))
     assert found["data0"] == f"the data changed since {first['data0']}"
     assert found["probe1"].startswith("the encoder it needs changed: ")
