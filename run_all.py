@@ -21,8 +21,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("params", type=Path, help="the study's params file, e.g. params/demo.yaml")
     add("--results", type=Path, default=Path("results"), metavar="DIR",
         help="folder of all results (default: results)")  # fmt: skip
-    add("--only", metavar="PATTERN",
-        help="only runs or experiments whose name fits, and what they need")  # fmt: skip
+    add("--only", action="append", default=[], metavar="PATTERN",
+        help="only runs or experiments whose name fits, and what they need; may be given several "
+        "times")  # fmt: skip
     add("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
     add(
         "--force", action="store_true", help="do again what is already done; with --only, what fits"
@@ -99,12 +100,12 @@ def main(arguments: list[str] | None = None) -> int:
         from lib.batch.select import fitting, select
 
         runs = plan_study(study, options.params, results)
-        selected = select(runs, options.only)
-        if not selected:
+        idle = [pattern for pattern in options.only if not fitting(runs, [pattern])]
+        if idle:
             known = ", ".join(experiment.name for experiment in study.experiments)
-            raise StudyError(
-                [f"--only {options.only}: fits no run of {options.params} (experiments: {known})"]
-            )
+            where = f"fits no run of {options.params} (experiments: {known})"
+            raise StudyError([f"--only {pattern}: {where}" for pattern in idle])
+        selected = select(runs, options.only)
         forced = fitting(runs, options.only) if options.force else frozenset()
         from lib.batch.session import print_plan, run_study
         from lib.batch.slurm import check_slurm

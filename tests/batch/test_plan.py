@@ -136,7 +136,7 @@ def test_a_run_shared_by_two_experiments_has_one_name(lab: Any) -> None:
     runs = plan(lab, shared + probes)
     assert runs[0].name == runs[2].name
     assert runs[3].needs == (runs[0].name,)
-    assert {r.name for r in select(runs, "again")} == {runs[0].name}
+    assert {r.name for r in select(runs, ["again"])} == {runs[0].name}
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_a_report_comes_last_and_needs_everything(lab: Any, report_notebook: str
     more = PRETRAIN.replace("[0, 1]", "[0, 1, 2]")
     assert plan(lab, report + more)[-1].name != last.name
     assert plan(lab, PRETRAIN + report, title="Other")[-1].name == last.name
-    assert {r.name for r in select([*others, last], "report")} == {last.name, *last.needs}
+    assert {r.name for r in select([*others, last], ["report"])} == {last.name, *last.needs}
 
 
 def test_a_report_on_a_summary_of_its_own_needs_nothing(lab: Any, report_notebook: str) -> None:
@@ -460,21 +460,22 @@ def names(runs: list[PlannedRun]) -> list[str]:
 
 def test_only_takes_what_fits_and_what_it_needs(lab: Any, chain: Path) -> None:
     runs = plan_study(read_study(chain), chain, lab.results)
-    assert select(runs, None) == runs
-    assert names(select(runs, "probe")) == ["pretrain0", "pretrain1", "probe0", "probe1"]
-    assert names(select(runs, "pre*")) == ["pretrain0", "pretrain1"]
-    assert names(select(runs, "probe*-s1-*")) == ["pretrain1", "probe1"]
-    assert names(select(runs, "data")) == ["data0"]
-    assert names(select(runs, runs[-1].name)) == ["pretrain1", "probe1"]
-    assert select(runs, "finetune") == []
+    assert select(runs, []) == runs
+    assert names(select(runs, ["probe"])) == ["pretrain0", "pretrain1", "probe0", "probe1"]
+    assert names(select(runs, ["pre*"])) == ["pretrain0", "pretrain1"]
+    assert names(select(runs, ["probe*-s1-*"])) == ["pretrain1", "probe1"]
+    assert names(select(runs, ["data"])) == ["data0"]
+    assert names(select(runs, [runs[-1].name])) == ["pretrain1", "probe1"]
+    assert select(runs, ["finetune"]) == []
+    assert names(select(runs, ["data", "probe*-s1-*"])) == ["data0", "pretrain1", "probe1"]
 
 
 def test_what_fits_leaves_out_what_is_only_needed(lab: Any, chain: Path) -> None:
     runs = plan_study(read_study(chain), chain, lab.results)
-    assert fitting(runs, None) == {run.name for run in runs}
-    assert fitting(runs, "probe") == {run.name for run in runs if run.experiment == "probe"}
-    assert len(fitting(runs, "probe*-s1-*")) == 1
-    assert fitting(runs, "finetune") == frozenset()
+    assert fitting(runs, []) == {run.name for run in runs}
+    assert fitting(runs, ["probe"]) == {run.name for run in runs if run.experiment == "probe"}
+    assert len(fitting(runs, ["probe*-s1-*"])) == 1
+    assert fitting(runs, ["finetune"]) == frozenset()
 
 
 def test_where_picks_runs_of_the_experiment_before(lab: Any) -> None:
