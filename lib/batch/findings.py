@@ -106,18 +106,18 @@ def way(method: str, protocol: str) -> str:
     return f"{name_source(method)}, {protocol}"
 
 
-def gains() -> str:
-    """What SimCLR adds at each label budget, in AUROC, paired by seed."""
+def gains(metric: str = "auroc") -> str:
+    """What SimCLR adds at each label budget, paired by seed."""
     table = read_studies(RESULTS)
-    scratch, untrained = over_baseline(table, "auroc", 0.95), over_untrained(table, "auroc", 0.95)
+    scratch, untrained = over_baseline(table, metric, 0.95), over_untrained(table, metric, 0.95)
     parts = {
         "probe − from scratch": scratch[scratch["protocol"] == "probe"],
         "finetuned − from scratch": scratch[scratch["protocol"] == "finetune"],
         "probe − probe of the untrained": untrained,
     }
     rows = []
-    for dataset in dict.fromkeys(scratch["dataset"]):
-        for labels in label_order(scratch["labels"]):
+    for dataset in dict.fromkeys([*scratch["dataset"], *untrained["dataset"]]):
+        for labels in label_order([*scratch["labels"], *untrained["labels"]]):
             cells = []
             for cell in parts.values():
                 here = cell[(cell["dataset"] == dataset) & (cell["labels"] == labels)]
@@ -126,6 +126,11 @@ def gains() -> str:
             if any(cells):
                 rows.append([dataset, labels, *cells])
     return table_of(["data set", "labels", *parts], rows)
+
+
+def balanced_gains() -> str:
+    """The same in balanced accuracy, to which every class counts alike."""
+    return gains("balanced_accuracy")
 
 
 def search() -> str:
@@ -170,6 +175,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "claims": claims,
     "against_published": against_published,
     "gains": gains,
+    "balanced_gains": balanced_gains,
     "selection": selection,
     "search": search,
 }
