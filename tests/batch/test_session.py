@@ -291,7 +291,7 @@ def test_arguments_have_the_defaults_of_the_contract() -> None:
     from run_all import parse
 
     options = parse(["params/demo.yaml"])
-    assert (options.results, options.jobs, options.only) == (Path("results"), 1, None)
+    assert (options.results, options.jobs, options.only) == (Path("results"), 1, [])
     assert (options.force, options.dry_run, options.set) == (False, False, [])
     assert (options.scheduler, options.slurm) == (None, None)
 
