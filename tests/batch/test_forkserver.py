@@ -54,15 +54,24 @@ def wait_for(found: Callable[[], bool], seconds: float = 240) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    """The children of a process; none of one that has ended."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return [int(word) for word in text.split()]
+
+
+def with_kernels(pid: int) -> list[int]:
+    """The runs of a server that have a kernel: it may start a process of another kind too."""
+    return [child for child in children(pid) if any(map(has_threads, children(child)))]
 
 
 def has_threads(pid: int) -> bool:
     """Whether a process is a kernel that listens: a run also starts git, for a moment."""
     try:
         return len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -98,9 +107,8 @@ def test_what_is_killed_is_noticed_and_leaves_no_kernel(victim: str, tmp_path: P
     spec, task = write_task(tmp_path)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.run, task, spec.work / "run.log", environment())
-        assert wait_for(lambda: children(server.process.pid) != [])
-        [run] = children(server.process.pid)
-        assert wait_for(lambda: any(has_threads(child) for child in children(run)))
+        assert wait_for(lambda: with_kernels(server.process.pid) != [])
+        [run] = with_kernels(server.process.pid)
         below = children(run)
         os.kill(run if victim == "run" else server.process.pid, signal.SIGKILL)
         assert answer.result(timeout=240) == DIED
