@@ -88,7 +88,7 @@ def say_untested(names: Collection[str]) -> str:
 def about(compared: pd.DataFrame, text: str) -> Markdown:
     """What a report says of some comparisons, marked as untested where there are none.
 
-    A page folds the sections in which everything marked is untested (`lib.pages.render`).
+    A page folds the sections in which everything marked is untested (`lib.pages.sections`).
     """
     from IPython.display import Markdown
 
