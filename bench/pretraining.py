@@ -56,8 +56,9 @@ from lib.augment.ops import ColourJitter, GaussianBlur
 from lib.data.base import DataSet, Split
 from lib.data.store import free_memory
 from lib.device import choose_precision
+from lib.models.embed import forward
 from lib.models.encoder import ProjectionHead, build_encoder
-from lib.models.graphs import GraphedNetwork
+from lib.models.graphs import RecordedStep
 from lib.training.contrastive import ContrastiveModule, Recipe
 from lib.training.schedule import build_optimizer
 from lib.training.trainer import quiet
@@ -138,13 +139,18 @@ def ceiling(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
     """Encoder, backward and optimizer on resident random views."""
     encoder, _, optimizer = network(cell)
     encoder.to(memory_format=torch.channels_last)
-    encode = GraphedNetwork(encoder, nn.Identity(), cell.precision)
     x = torch.rand(2 * cell.batch, 3, cell.size, cell.size, device=cell.device)
+
+    def both_ways(x: Tensor) -> Tensor:
+        loss = forward(encoder, x, cell.precision).float().square().mean()
+        torch.autograd.backward(loss)
+        return loss.detach()
+
+    step = RecordedStep(both_ways, encoder)
 
     def epoch() -> None:
         for _ in range(cell.steps):
-            optimizer.zero_grad()
-            torch.autograd.backward(encode(x).square().mean())
+            step(x)
             optimizer.step()
 
     return time_epochs(cell, epoch)

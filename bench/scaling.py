@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -41,7 +41,8 @@ from bench.pretraining import Cell, bench_data, bench_recipe
 from lib.batch.plan import plan_study
 from lib.batch.study import read_study
 from lib.device import choose_precision
-from lib.training.contrastive import ContrastiveModule
+from lib.training.contrastive import ContrastiveModule, Views
+from lib.training.steps import Batches
 
 WARM_UP, STEPS = 2, 4
 SERIES = {
@@ -64,16 +65,20 @@ experiments:
 
 
 class Stepwise(ContrastiveModule):
-    """Notes when each step begins and ends the epoch after WARM_UP + STEPS of them."""
+    """Notes when each step begins, in epochs of WARM_UP + STEPS of them and one more."""
 
     began: list[float] = []  # noqa: RUF012 - one run at a time
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
-        """Note the time; -1 skips the rest of the epoch."""
+    def batches(self) -> Batches:
+        """The first batches of an epoch."""
+        return list(islice(super().batches(), WARM_UP + STEPS + 1))
+
+    def loss_of_part(self, given: Views, part: slice) -> torch.Tensor:
+        """Note the time."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         Stepwise.began.append(time.perf_counter())
-        return -1 if batch_idx == WARM_UP + STEPS else None
+        return super().loss_of_part(given, part)
 
 
 @contextmanager

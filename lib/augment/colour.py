@@ -135,6 +135,42 @@ def colour_jitter(
     return x.index_copy_(0, index, y) if own else x.index_copy(0, index, y)
 
 
+def colour_jitter_unread(x: Tensor, mask: Tensor, order: Tensor, factors: Tensor) -> Tensor:
+    """`colour_jitter` of the samples in `mask`, by the same operations whatever is drawn.
+
+    mask: bool [B], order: int64 [B, 4] and factors: [B, 4], as in `colour_jitter`, for all samples
+    and on the device of `x`, where nobody reads them. What comes before a sample's hue turn and
+    what after is one pass over all samples for each of the other three ops, which changes nothing
+    where it is not that sample's turn.
+    """
+    C = check_images(x)[1]
+    turn = (order == HUE).int().argmax(1, keepdim=True)
+    place = torch.arange(3, device=x.device)
+    others = order.gather(1, place + (place >= turn))
+    affine = torch.where(mask[:, None], factors.gather(1, others), 1.0)
+    if C == 1:
+        affine = torch.where(others == SATURATION, 1.0, affine)
+
+    def pass_over(y: Tensor, j: int, now: Tensor | None) -> None:
+        factor = affine[:, j] if now is None else torch.where(now, affine[:, j], 1.0)
+        rest = 1.0 - factor
+        layers = (factor, rest * (others[:, j] == SATURATION), rest * (others[:, j] == CONTRAST))
+        _affine_(y, *(layer.to(x.dtype).view(-1, 1, 1, 1) for layer in layers))
+
+    y = x.clone()
+    if C == 1:
+        for j in range(3):
+            pass_over(y, j, None)
+        return y
+    for j in range(3):
+        pass_over(y, j, turn[:, 0] > j)
+    shift = factors[:, HUE].to(x.dtype).view(-1, 1, 1, 1)
+    y = torch.where(mask.view(-1, 1, 1, 1), _shift_hue(y, shift, torch.empty_like(y)), y)
+    for j in range(3):
+        pass_over(y, j, turn[:, 0] <= j)
+    return y
+
+
 def _affine_(y: Tensor, factor: Tensor, by_pixel: Tensor, by_sample: Tensor) -> None:
     """Brightness, contrast or saturation in place; all parameters [n, 1, 1, 1].
 

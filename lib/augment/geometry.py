@@ -83,7 +83,7 @@ def resized_crop(
                 f"crop: sample {b} asks for top, left, height, width {box[:, b].int().tolist()} "
                 f"of an image {H}×{W}; the rectangle must lie inside"
             )
-    mirror = torch.zeros(2, B) if mirror is None else mirror
+    mirror = box.new_zeros(2, B) if mirror is None else mirror
     box = send(torch.cat([box, mirror.to(box)]).to(x.dtype), x.device)
     if H == W and h_out == w_out:  # both axes in one go: half as many kernels
         start, length, flipped = box.view(3, 2 * B)

@@ -7,6 +7,8 @@ the caller gives it away with `own=True`, which spares memory traffic.
 
 A call is `draw`, which needs no images, then `apply`. Apart, they let several processes augment a
 batch together: each draws for the whole batch and applies the rows of its own images.
+`apply_unread` gives the same images from parameters that lie on the images' device and that the
+host never reads: by the same kernels each time, as a CUDA graph needs them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ import torch
 from torch import Tensor
 
 from lib.augment import colour, geometry, tone
-from lib.augment.batch import check_images, on_subset, spread, touched, uniform
+from lib.augment.batch import (
+    check_images,
+    on_subset,
+    spread,
+    touched,
+    uniform,
+    where_touched,
+)
 
 Range = tuple[float, float]
 
@@ -43,6 +52,10 @@ class Op(ABC):
     @abstractmethod
     def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Return `x` with the step applied; drawn: as many rows as `x` has samples."""
+
+    def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """What `apply` returns, up to rounding; drawn: on the device of `x`."""
+        return self.apply(x, drawn)
 
     def side(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of images after the step."""
@@ -93,6 +106,11 @@ class Flip(Op):
         """Apply to a batch."""
         axis = -2 if self.vertical else -1
         return on_subset(x, drawn[0], lambda y: geometry.flip(y, axis), own)
+
+    def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """Apply to a batch, whatever the parameters say by the same operations."""
+        axis = -2 if self.vertical else -1
+        return where_touched(x, drawn[0], lambda y: geometry.flip(y, axis))
 
 
 @dataclass(frozen=True)
@@ -257,6 +275,10 @@ class ColourJitter(Op):
         index = mask.nonzero().flatten()
         return colour.colour_jitter(x, index, order[index], factors[index], own)
 
+    def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """Apply to a batch, whatever the parameters say by the same operations."""
+        return colour.colour_jitter_unread(x, *drawn)
+
 
 @dataclass(frozen=True)
 class Greyscale(Op):
@@ -279,6 +301,10 @@ class Greyscale(Op):
     def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
         return x if x.shape[1] == 1 else on_subset(x, drawn[0], colour.to_greyscale, own)
+
+    def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """Apply to a batch, whatever the parameters say by the same operations."""
+        return x if x.shape[1] == 1 else where_touched(x, drawn[0], colour.to_greyscale)
 
 
 @dataclass(frozen=True)
@@ -314,6 +340,12 @@ class GaussianBlur(Op):
         mask, sigma = drawn[0], drawn[1][drawn[0]]
         return on_subset(x, mask, lambda y: tone.gaussian_blur(y, sigma, self.kernel, True), own)
 
+    def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """Apply to a batch, whatever the parameters say by the same operations."""
+        blurred = tone.gaussian_blur(x, drawn[-1], self.kernel)
+        # Without a mask all are blurred; else the others have a sigma of 0 and become NaN here.
+        return blurred if self.p == 1.0 else where_touched(x, drawn[0], lambda _: blurred)
+
 
 @dataclass(frozen=True)
 class EqualizeLuma(Op):
@@ -336,6 +368,10 @@ class EqualizeLuma(Op):
     def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
         return on_subset(x, drawn[0], tone.equalize_luma, own)
+
+    def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """Apply to a batch, whatever the parameters say by the same operations."""
+        return where_touched(x, drawn[0], tone.equalize_luma)
 
 
 @dataclass(frozen=True)

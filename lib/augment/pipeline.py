@@ -91,13 +91,45 @@ class Pipeline:
                 y = op.apply(y, parameters, own=y is not x)
         return y
 
-    def view_of_part(self, x: Tensor, generator: torch.Generator, part: slice, n: int) -> Tensor:
-        """The rows `part` of the view of a batch of n images, made of these images `x` alone.
+    def apply_unread(self, x: Tensor, drawn: list[Drawn]) -> Tensor:
+        """What `apply` returns, up to rounding, of parameters on the device of `x`, left unread.
 
-        Takes from the generator what the view of the whole batch does.
+        The same operations whatever was drawn, which never wait for the device: a CUDA graph of
+        them gives other views with other parameters in the same memory.
         """
-        drawn = self.draw(n, x.shape[2], x.shape[3], generator)
-        return self.apply(x, [tuple(values[part] for values in row) for row in drawn])
+        self._check(x)
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            for op, parameters in zip(fuse(self.ops), drawn, strict=True):
+                x = op.apply_unread(x, parameters)
+        return x
+
+
+def take_rows(drawn: list[Drawn], part: slice) -> list[Drawn]:
+    """The parameters of the images in a part of the batch that `drawn` is for."""
+    return [tuple(values[part] for values in op) for op in drawn]
+
+
+def pack(views: list[list[Drawn]]) -> Tensor:
+    """The parameters of several views side by side, a row for an image: float32 [n, views · K].
+
+    One copy takes them to a device. Whole numbers and masks stay exact, being small.
+    """
+    columns = [values for view in views for op in view for values in op]
+    return torch.cat([values.float().view(len(values), -1) for values in columns], dim=1)
+
+
+def unpack(numbers: Tensor, like: list[Drawn]) -> list[Drawn]:
+    """The parameters of one view, packed [n, K], with the types and widths of `like`."""
+    drawn, column = [], 0
+    for op in like:
+        values = []
+        for each in op:
+            width = each[0].numel() if each.ndim > 1 else 1
+            part = numbers[:, column : column + width].to(each.dtype)
+            values.append(part if each.ndim > 1 else part[:, 0])
+            column += width
+        drawn.append(tuple(values))
+    return drawn
 
 
 def fuse(ops: tuple[Op, ...]) -> list[Op]:

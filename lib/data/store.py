@@ -40,13 +40,24 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def side(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.images.shape[1], self.images.shape[2]
+
     def take(self, index: Tensor) -> Tensor:
         """Images at `index` int64 [B] (on the CPU) as float32 [B, C, H, W] in [0, 1]."""
+        return self.take_bytes(index).float().div_(255)
+
+    def place(self, index: Tensor) -> Tensor:
+        """`index` where the images are: many indices sent at once can be taken bit by bit."""
+        return index if self.resident is None else send(index, self.device)
+
+    def take_bytes(self, index: Tensor) -> Tensor:
+        """Images at `index` int64 [B], on the CPU or at their `place`: uint8 [B, C, H, W]."""
         if self.resident is not None:
-            batch = self.resident[send(index, self.device)]
-        else:
-            batch = send(self.read(index), self.device)
-        return batch.float().div_(255)
+            return self.resident[send(index, self.device)]
+        return send(self.read(index), self.device)
 
     def read(self, index: Tensor) -> Tensor:
         """The uint8 [B, C, H, W] at `index`, read from where the images are, in file order."""

@@ -1,93 +1,120 @@
-"""Training steps of a GPU as recorded graphs: one launch instead of hundreds.
+"""Training steps of a GPU as recorded graphs: one launch instead of a thousand.
 
-A ResNet's forward and backward pass on small images is several hundred kernels of a few
-microseconds each, and the host takes longer to launch one than the GPU to run it. A CUDA graph
-(`torch.cuda.make_graphed_callables`) replays them all at once, on the same weights and with the
-same kernels. It needs batches of few shapes and steps that never wait for the device.
+Augmentation, a ResNet's forward and backward pass on small images and a loss are many hundred
+kernels of a few microseconds each, and the host takes longer to launch one than the GPU to run it.
+A CUDA graph replays them all at once, on the same weights, in the same memory and with the same
+kernels. It needs batches of few shapes and steps that never wait for the device.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lib.models.embed import forward
 
-# Graphs of one network: an epoch's batches differ by one image at most. Others are run as they are.
+# Graphs of one step: an epoch's batches differ by one image at most. Others are run as they are.
 MOST_SHAPES = 2
-# False: networks are run kernel by kernel everywhere (`bench.pretraining` compares).
+# Runs before recording: libraries choose their kernels and set up what they keep.
+WARM_UP = 3
+# False: steps are run kernel by kernel everywhere (`bench.pretraining` compares).
 ENABLED = True
 
 
-class EncoderWithHead(nn.Module):
-    """Encoder and head as one network: x float32 [B, C, H, W] → z float32 [B, K]."""
+def project(
+    encoder: nn.Module, head: nn.Module, x: Tensor, precision: str, layout: str = "channels_last"
+) -> Tensor:
+    """What the head makes of the features of x float32 [B, C, H, W]: float32 [B, K].
 
-    def __init__(self, encoder: nn.Module, head: nn.Module, precision: str, layout: str) -> None:
-        super().__init__()
-        self.encoder, self.head, self.number_format = encoder, head, (precision, layout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What the head makes of the features, the features in the number format asked for."""
-        z: Tensor = self.head(forward(self.encoder, x, *self.number_format).float())
-        return z
+    precision: of the features; the head computes in float32.
+    """
+    z: Tensor = head(forward(encoder, x, precision, layout).float())
+    return z
 
 
-class GraphedNetwork:
-    """An encoder with its head that is recorded, on a GPU, when it is called the first time.
+@dataclass
+class Recording:
+    """A graph with the memory that it reads from and writes to."""
 
-    Call it as `network(x)`, in training alone, once a step, and backward before the next call. x:
-    float32 [B, C, H, W] without gradient → z float32 [B, K]. On a CPU, for shapes beyond the first
-    MOST_SHAPES, where recording failed and with `record=False`, kernels are launched one by one.
+    graph: torch.cuda.CUDAGraph
+    inputs: tuple[Tensor, ...]
+    result: Tensor
+    gradients: list[Tensor | None]
 
-    Weights are read where they lie: they may be changed in place (optimizers, `load_state_dict`)
-    but not replaced. No module is registered anywhere: the weights stay the caller's.
+
+class RecordedStep:
+    """A step of a training that is recorded, on a GPU, when it is called the first time.
+
+    step: tensors on the device → a tensor that tells of the step, its backward pass included, so
+    that afterwards the gradients of `trained` are the batch's alone. It must neither read numbers
+    back nor depend on anything but its arguments and the weights. Weights are read where they lie:
+    they may be changed in place (optimizers, `load_state_dict`) but not replaced.
+
+    On a CPU, for shapes beyond the first MOST_SHAPES, where recording failed and with
+    `record=False`, kernels are launched one by one.
     """
 
     def __init__(
-        self,
-        encoder: nn.Module,
-        head: nn.Module,
-        precision: str = "fp32",
-        layout: str = "channels_last",
-        *,
-        record: bool = True,
+        self, step: Callable[..., Tensor], trained: nn.Module, *, record: bool = True
     ) -> None:
-        self.parts = (encoder, head, precision, layout)
-        self.plain = EncoderWithHead(*self.parts)
-        self.recorded: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}
-        self.usable = record and ENABLED
+        self.step, self.record = step, record and ENABLED
+        self.parameters, self.buffers = list(trained.parameters()), list(trained.buffers())
+        self.recordings: dict[tuple[torch.Size, ...], Recording] = {}
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Encode and project one batch of a training step."""
-        if x.device.type != "cuda" or not self.usable:
-            return self.plain(x)  # type: ignore[no-any-return]
-        shape = tuple(x.shape)
-        if shape not in self.recorded:
-            if len(self.recorded) == MOST_SHAPES:
-                return self.plain(x)  # type: ignore[no-any-return]
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Do one step. What comes back is overwritten by the next step of the same shape."""
+        if inputs[0].device.type != "cuda" or not self.record:
+            return self.run(*inputs)
+        shapes = tuple(value.shape for value in inputs)
+        if shapes not in self.recordings:
+            if len(self.recordings) == MOST_SHAPES:
+                return self.run(*inputs)
             try:
-                self.recorded[shape] = record_network(EncoderWithHead(*self.parts), x)
+                self.recordings[shapes] = self.recording(inputs)
             except RuntimeError as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
-                self.usable = False
+                self.record = False
                 warnings.warn(f"no CUDA graph: {error}", RuntimeWarning, stacklevel=2)
-                return self.plain(x)  # type: ignore[no-any-return]
-        return self.recorded[shape](x)
+                return self.run(*inputs)
+        recording = self.recordings[shapes]
+        for place, value in zip(recording.inputs, inputs, strict=True):
+            place.copy_(value, non_blocking=True)
+        recording.graph.replay()
+        for parameter, gradient in zip(self.parameters, recording.gradients, strict=True):
+            parameter.grad = gradient
+        return recording.result
 
+    def run(self, *inputs: Tensor) -> Tensor:
+        """One step, kernel by kernel."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        return self.step(*inputs)
 
-def record_network(network: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """A network's forward and backward pass for batches like `x`, recorded; its state unchanged.
+    def recording(self, inputs: tuple[Tensor, ...]) -> Recording:
+        """The step for inputs like these, recorded; weights, their buffers and the step undone.
 
-    Recording runs the network a few times, which would move BatchNorm's running statistics.
-    """
-    buffers = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
-    recorded = cast(Callable[[Tensor], Tensor], torch.cuda.make_graphed_callables(network, (x,)))
-    with torch.no_grad():
-        for buffer, before in buffers:
-            buffer.copy_(before)
-    return recorded
+        A graph writes the gradients, rather than adding to them: there are none when it begins.
+        """
+        own = tuple(value.clone() for value in inputs)
+        before = [buffer.clone() for buffer in self.buffers]
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UP):
+                self.run(*own)
+        torch.cuda.current_stream().wait_stream(aside)
+        for parameter in self.parameters:
+            parameter.grad = None
+        pool = next((r.graph.pool() for r in self.recordings.values()), None)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            result = self.step(*own)
+        with torch.no_grad():
+            for buffer, value in zip(self.buffers, before, strict=True):
+                buffer.copy_(value)
+        return Recording(graph, own, result, [p.grad for p in self.parameters])

@@ -5,25 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from lib.augment import Pipeline
+from lib.augment.ops import Drawn
+from lib.augment.pipeline import pack, take_rows, unpack
 from lib.data.base import DataError
 from lib.data.store import ImageStore
 from lib.losses import contrastive_accuracy, nt_xent, sup_con
 from lib.models.encoder import Encoder, ProjectionHead, seeded
-from lib.models.graphs import GraphedNetwork
+from lib.models.graphs import project
 from lib.moving import send
 from lib.training.monitor import KnnMonitor
 from lib.training.ranks import from_first, gather_rows, own_rows, world_size
 from lib.training.schedule import build_optimizer, cosine_with_warmup
+from lib.training.steps import Batches, SteppingModule
 
 Row = dict[str, float]
 
@@ -122,7 +123,21 @@ def known_or_own(y: Tensor) -> Tensor:
     return torch.where(y < 0, own, y)
 
 
-class ContrastiveModule(pl.LightningModule):
+@dataclass
+class Views:
+    """Some images' two views before they are made, a row of everything for an image.
+
+    index: int64 [n]; drawn: parameters of both views; numbers: the same packed on the device,
+    [n, 2K], where steps are recorded; y: labels of SupCon on the device.
+    """
+
+    index: Tensor
+    drawn: list[list[Drawn]]
+    numbers: Tensor | None
+    y: Tensor | None
+
+
+class ContrastiveModule(SteppingModule[Views]):
     """SimCLR (Chen et al. 2020) or, with labels, SupCon (Khosla et al. 2020).
 
     Two views of each image, encoder, projection head, NT-Xent; SupCon counts all views of images
@@ -130,7 +145,7 @@ class ContrastiveModule(pl.LightningModule):
     ones for multi-label tasks (positives share a label); below 0 a label is not known, and the
     image's only positive is its own other view.
 
-    The images wait on the device in `store`; a training batch is only their indices. Shuffling
+    The images wait on the device in `store`; a batch is only their indices. Shuffling
     and views depend on (seed, epoch) alone, so a resumed run goes on as if it had never stopped,
     and several processes (`lib.training.ranks`), which take a part of each batch, see what one
     would.
@@ -170,11 +185,11 @@ class ContrastiveModule(pl.LightningModule):
         self.auroc = float("-inf")
         self.auroc_before: float | None = None
         self.totals: list[Tensor] = []
+        self.like: list[Drawn] = []
         self.epoch_began = 0.0
-        self.network: GraphedNetwork | None = None
 
-    def train_dataloader(self) -> Any:
-        """Batches of indices; Lightning takes any iterable with a length."""
+    def batches(self) -> Batches:
+        """Indices of the epoch's images, in batches."""
         size, seed = self.recipe.batch_size, self.recipe.seed
         if self.recipe.balanced_batches and self.y is not None:
             return BalancedBatches(self.y, size, seed, lambda: self.current_epoch)
@@ -184,7 +199,7 @@ class ContrastiveModule(pl.LightningModule):
         """The recipe's optimizer with warm-up and cosine decay over exactly this run's steps."""
         recipe = self.recipe
         optimizer = build_optimizer(self, recipe.optimizer, recipe.lr, recipe.weight_decay)
-        total = int(self.trainer.estimated_stepping_batches)
+        total = self.total_steps()
         warmup = round(recipe.warmup_epochs * total / recipe.epochs)
         schedule = LambdaLR(optimizer, lambda step: cosine_with_warmup(step, warmup, total))
         scheduler = {"scheduler": schedule, "interval": "step"}
@@ -202,43 +217,67 @@ class ContrastiveModule(pl.LightningModule):
         self.generator.manual_seed(mix(self.recipe.seed, self.current_epoch, 2))
         self.totals, self.epoch_began = [], time.time()
 
-    def transfer_batch_to_device(
-        self, batch: Tensor, device: torch.device, dataloader_idx: int
-    ) -> Tensor:
-        """Leave the indices on the host, which draws the views; taking them back would wait."""
-        return batch
+    def prepare(self, index: Tensor) -> Views:
+        """Both views' parameters and the labels of the images at `index` int64 [n]."""
+        n, side = len(index), self.store.side
+        drawn = [self.augment.draw(n, *side, self.generator) for _ in range(2)]
+        y = None if self.y is None else send(known_or_own(self.y[index]), self.device)
+        if not self.can_record():
+            return Views(index, drawn, None, y)
+        self.like = drawn[0]
+        return Views(self.store.place(index), drawn, send(pack(drawn), self.device), y)
 
-    def training_step(self, index: Tensor, _: int) -> Tensor:
-        """One step on the images at `index` [B]: the contrastive loss of their two views.
-
-        Nothing here waits for the device: the host draws and queues work, whatever is queued.
-        """
-        z1, z2 = self.projections(index)
-        if self.y is None:
-            loss = nt_xent(z1, z2, self.recipe.temperature)
+    def loss_of_part(self, given: Views, part: slice) -> Tensor:
+        """The contrastive loss of the two views of some images."""
+        index, y = given.index[part], None if given.y is None else given.y[part]
+        if given.numbers is not None:
+            labels = () if y is None else (y,)
+            row = self.do_step(
+                self.whole_step, self.store.take_bytes(index), given.numbers[part], *labels
+            )
+            loss = row[0]
         else:
-            y = send(known_or_own(self.y[index]), z1.device)
-            loss = sup_con(z1, z2, y, self.recipe.temperature)
-        ranks = contrastive_accuracy(z1.detach(), z2.detach())
+            views = [take_rows(view, part) for view in given.drawn]
+            loss, row = self.loss_of(*self.projections(index, views), y)
         # Read at the end of the epoch: a number on its way to the host waits for the GPU's queue.
-        self.totals.append(torch.stack([loss.detach(), ranks.top1, ranks.top5, ranks.mean_rank]))
+        self.totals.append(row)
         return loss
 
-    def projections(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def projections(self, index: Tensor, views: list[list[Drawn]]) -> tuple[Tensor, Tensor]:
         """Projections [B, D] of two views of the images at `index` [B], also the other ranks'."""
         n, own = len(index), own_rows(len(index))
         x = self.store.take(index[own])
-        view: Callable[[Tensor, torch.Generator], Tensor] = self.augment
-        if world_size() > 1:
-            view = partial(self.augment.view_of_part, part=own, n=n)
-        views = torch.cat([view(x, self.generator) for _ in range(2)])
-        if self.network is None:  # the number format is settled when the training begins
-            parts = (self.encoder, self.head, *self.number_format)
-            self.network = GraphedNetwork(*parts, record=world_size() == 1)
-        z = self.network(views)
+        both = torch.cat([self.augment.apply(x, take_rows(view, own)) for view in views])
+        z = project(self.encoder, self.head, both, *self.number_format)
         # Both views of an image in one row: one exchange.
         z1, z2 = gather_rows(torch.stack(z.chunk(2), dim=1), n).unbind(1)
         return z1, z2
+
+    def loss_of(self, z1: Tensor, z2: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The loss of two views' projections [B, D], and what is noted of it: float32 [4].
+
+        y: labels [B] or [B, K] for SupCon, each unknown one a number of its own; None: SimCLR.
+        """
+        if y is None:
+            loss = nt_xent(z1, z2, self.recipe.temperature)
+        else:
+            loss = sup_con(z1, z2, y, self.recipe.temperature)
+        ranks = contrastive_accuracy(z1.detach(), z2.detach())
+        row = torch.stack([loss.detach(), ranks.top1, ranks.top5, ranks.mean_rank])
+        return loss, row
+
+    def whole_step(self, pixels: Tensor, numbers: Tensor, y: Tensor | None = None) -> Tensor:
+        """Both views, loss and backward pass, for a recording: what is noted of it, [4].
+
+        pixels: uint8 [B, C, H, W]; numbers: parameters of both views, packed [B, 2K].
+        """
+        x = pixels.float().div_(255)
+        drawn = unpack(torch.cat(numbers.chunk(2, dim=1)), self.like)
+        views = self.augment.apply_unread(torch.cat([x, x]), drawn)
+        z1, z2 = project(self.encoder, self.head, views, *self.number_format).chunk(2)
+        loss, row = self.loss_of(z1, z2, y)
+        torch.autograd.backward(loss)
+        return row
 
     def on_train_epoch_end(self) -> None:
         """Note the epoch, and keep the encoder by the rule of `is_worth_keeping`."""

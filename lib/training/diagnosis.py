@@ -38,17 +38,19 @@ class Diagnosis(Callback):
 
     def __init__(self) -> None:
         self.broken: Tensor | None = None
+        self.unseen = 0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note whether the loss is finite."""
+        """Note whether the losses, of one batch or several, are finite."""
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if not isinstance(loss, Tensor):
             return
-        bad = ~torch.isfinite(loss.detach())
+        bad = ~torch.isfinite(loss.detach()).all()
         self.broken = bad if self.broken is None else self.broken | bad
-        if batch_idx % EVERY == EVERY - 1:
+        self.unseen += loss.numel()
+        if self.unseen >= EVERY:
             self.check_loss(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -63,6 +65,7 @@ class Diagnosis(Callback):
 
     def check_loss(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Raise TrainingError where a loss was not finite."""
+        self.unseen = 0
         if self.broken is not None and bool(self.broken):
             raise TrainingError(
                 f"the loss became NaN or infinite in epoch {trainer.current_epoch + 1}. "

@@ -196,7 +196,6 @@ def train_module(module: FinetuneModule, folder: Path, device: str, show_progres
         module,
         folder,
         epochs=module.recipe.epochs,
-        gradient_clip=module.recipe.gradient_clip,
         device=device,
         show_progress=show_progress,
         what="Finetuning",

@@ -8,16 +8,16 @@ from dataclasses import MISSING, dataclass, fields
 from types import SimpleNamespace
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lib.augment import Pipeline
+from lib.augment.ops import Drawn
+from lib.augment.pipeline import pack, take_rows, unpack
 from lib.data.store import ImageStore
 from lib.models.encoder import Encoder
-from lib.models.graphs import GraphedNetwork
+from lib.models.graphs import project
 from lib.moving import send
 from lib.params import as_list
 from lib.training.contrastive import Row, mix
@@ -25,6 +25,7 @@ from lib.training.memory import SMALLEST, loss_in_parts
 from lib.training.monitor import ScoreMonitor
 from lib.training.objective import Objective
 from lib.training.schedule import learning_rate_share, optimizer_of, without_decay
+from lib.training.steps import Batches, SteppingModule
 from lib.training.witness import Seen, Witness
 
 
@@ -114,7 +115,21 @@ def parameter_groups(
     return groups
 
 
-class FinetuneModule(pl.LightningModule):
+@dataclass
+class Labelled:
+    """Some labelled images before they are augmented, a row of everything for an image.
+
+    rows: int64 [n], where in the store; y: labels on the device; drawn: parameters of their
+    augmentation; numbers: the same packed on the device, [n, K], where steps are recorded.
+    """
+
+    rows: Tensor
+    y: Tensor
+    drawn: list[Drawn]
+    numbers: Tensor | None
+
+
+class FinetuneModule(SteppingModule[Labelled]):
     """An encoder and a linear head trained on labelled images with one peak learning rate.
 
     store: images on the device; position: int64 [n], where in it each labelled image lies; y: their
@@ -147,7 +162,8 @@ class FinetuneModule(pl.LightningModule):
         self.store, self.position, self.y = store, position, y
         self.recipe, self.lr, self.objective = recipe, lr, objective
         self.monitor = monitor
-        self.network = GraphedNetwork(encoder, head, precision, record=parts == 1)
+        self.precision = precision
+        self.like: list[Drawn] = []
         self.generator = torch.Generator()
         self.history: list[Row] = []
         self.best: dict[str, Tensor] = {}
@@ -156,21 +172,17 @@ class FinetuneModule(pl.LightningModule):
         self.totals: list[Tensor] = []
         self.epoch_began = 0.0
 
-    def train_dataloader(self) -> Any:
-        """Batches of positions; Lightning takes any iterable with a length."""
+    def batches(self) -> Batches:
+        """Positions of the epoch's images, in batches."""
         weights = self.objective.sample_weights
         return LabelledBatches(len(self.y), self.recipe, lambda: self.current_epoch, weights)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
-        """Leave positions on the CPU: the store wants them there."""
-        return batch
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimizer and schedule over exactly this run's steps."""
         recipe = self.recipe
         groups = parameter_groups(self.encoder, self.head, self.lr, recipe)
         optimizer = optimizer_of(groups, recipe.optimizer, self.lr)
-        total = int(self.trainer.estimated_stepping_batches)
+        total = self.total_steps()
         warmup = round(recipe.warmup_epochs * total / recipe.epochs)
 
         def share(step: int) -> float:
@@ -185,28 +197,53 @@ class FinetuneModule(pl.LightningModule):
         self.generator.manual_seed(mix(self.recipe.seed, self.current_epoch, 2))
         self.totals, self.epoch_began = [], time.time()
 
-    def training_step(self, batch: Tensor, _: int) -> Tensor:
-        """One step on the images at positions [B]: the objective's loss of their logits."""
-        x = self.store.take(self.position[batch])
+    def prepare(self, index: Tensor) -> Labelled:
+        """Augmentation and labels of the images at positions `index` int64 [n]."""
+        rows, y = self.position[index], send(self.y[index], self.device)
+        drawn: list[Drawn] = []
         if self.augment is not None:
-            x = self.augment(x, self.generator)
-        y = send(self.y[batch], x.device)
-        if self.parts == 1:
-            loss = self.loss_of(x, y)
+            drawn = self.augment.draw(len(rows), *self.store.side, self.generator)
+        if self.parts > 1 or not self.can_record():
+            return Labelled(rows, y, drawn, None)
+        self.like = drawn
+        numbers = send(pack([drawn]), self.device) if drawn else y.new_empty(len(y), 0)
+        return Labelled(self.store.place(rows), y, drawn, numbers)
+
+    def loss_of_part(self, given: Labelled, part: slice) -> Tensor:
+        """The objective's loss of the logits of some images."""
+        rows, y = given.rows[part], given.y[part]
+        if given.numbers is not None:
+            pixels = self.store.take_bytes(rows)
+            loss = self.do_step(self.whole_step, pixels, given.numbers[part], y)
         else:
-            self.trainer.optimizers[0].zero_grad()
-            loss = loss_in_parts(self.loss_of, x, y, min(self.parts, len(x) // SMALLEST))
+            x = self.store.take(rows)
+            if self.augment is not None:
+                x = self.augment.apply(x, take_rows(given.drawn, part))
+            loss = self.loss_in_parts(x, y)
         self.totals.append(loss.detach())
         return loss
 
+    def loss_in_parts(self, x: Tensor, y: Tensor) -> Tensor:
+        """The objective's loss, with the gradients of all parts of the batch but the last."""
+        if self.parts == 1:
+            return self.loss_of(x, y)
+        return loss_in_parts(self.loss_of, x, y, min(self.parts, len(x) // SMALLEST))
+
     def loss_of(self, x: Tensor, y: Tensor) -> Tensor:
         """The objective's loss of images [B, C, H, W] with labels y."""
-        return self.objective.loss(self.network(x), y)
+        return self.objective.loss(project(self.encoder, self.head, x, self.precision), y)
 
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        """Lightning calls this between a step's forward and backward: gradients of parts stay."""
-        if self.parts == 1:
-            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+    def whole_step(self, pixels: Tensor, numbers: Tensor, y: Tensor) -> Tensor:
+        """Views, loss and backward pass, for a recording: the loss.
+
+        pixels: uint8 [B, C, H, W]; numbers: the views' parameters, packed [B, K].
+        """
+        x = pixels.float().div_(255)
+        if self.augment is not None:
+            x = self.augment.apply_unread(x, unpack(numbers, self.like))
+        loss = self.loss_of(x, y)
+        torch.autograd.backward(loss)
+        return loss.detach()
 
     def on_train_epoch_end(self) -> None:
         """Note the epoch, and keep the weights by the rule of `is_worth_keeping`."""

@@ -152,7 +152,6 @@ def train_here(work: Work) -> dict[str, Any]:
         module,
         work.folder,
         epochs=recipe.epochs,
-        gradient_clip=recipe.gradient_clip,
         device=device,
         show_progress=work.show_progress,
         crew=crew,

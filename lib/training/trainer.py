@@ -92,7 +92,6 @@ def fit(
     folder: Path,
     *,
     epochs: int,
-    gradient_clip: float,
     device: str,
     show_progress: bool,
     crew: Crew = ALONE,
@@ -102,8 +101,8 @@ def fit(
 
     The checkpoint is written at the end of an epoch, if half a minute (`lib.training.checkpoint`)
     has passed since the last one. It is the run's own file and holds only tensors, numbers and
-    text, so it is read with `weights_only=True`. Moving batches and choosing the number format is
-    the module's affair: the images already wait on the device. what: its name in a bar.
+    text, so it is read with `weights_only=True`. Moving batches, choosing the number format and
+    clipping gradients is the module's affair (`lib.training.steps`). what: its name in a bar.
 
     crew: of several processes, each of which calls this (`lib.training.launch`). The first writes
     all files.
@@ -123,7 +122,6 @@ def fit(
             accelerator="gpu" if kind == "cuda" else "cpu",
             **processes(module, kind, int(number or 0), crew),
             max_epochs=epochs,
-            gradient_clip_val=gradient_clip or None,
             logger=[
                 CSVLogger(folder, name="logs", version="csv"),
                 TensorBoardLogger(folder, name="logs", version="tensorboard"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib.augment import SEQUENCES, make_augment
 from lib.augment.ops import (
@@ -16,6 +20,7 @@ from lib.augment.ops import (
     Rotate,
     Sharpness,
 )
+from lib.augment.pipeline import pack, take_rows, unpack
 
 CROP = RandomResizedCrop(28, (0.08, 1.0), (3 / 4, 4 / 3))
 BLUR = GaussianBlur(9, (0.1, 2.0), 1.0)
@@ -108,12 +113,56 @@ def test_a_view_made_in_parts_is_the_whole_view(name: str, channels: int) -> Non
     expected = pipeline(x, whole)
     for part in (slice(0, 5), slice(5, 6), slice(6, 13)):
         generator = seeded(5)
-        view = pipeline.view_of_part(x[part], generator, part, len(x))
+        drawn = pipeline.draw(len(x), *x.shape[2:], generator)
+        view = pipeline.apply(x[part], take_rows(drawn, part))
         # Rounding may differ by the size of the batch, and equalisation may show it.
         difference = (view - expected[part]).abs().flatten(1).amax(1)
         assert (difference < 1e-5).float().mean() > 0.8
         after.append(generator.get_state())
     assert all(torch.equal(state, whole.get_state()) for state in after)
+
+
+class Operations(TorchDispatchMode):
+    """Notes every operation with the shapes it works on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        shapes = [tuple(a.shape) if isinstance(a, Tensor) else None for a in args]
+        self.seen.append((str(func), shapes))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", [*DOCUMENTED, "natural rotation=10 blur_p=0.5"])
+def test_parameters_need_not_be_read(name: str, channels: int) -> None:
+    """Packed and left unread they give the same views, by the same operations for all draws."""
+    pipeline, x = make_augment(name, size=28, channels=channels), images(13, channels)
+    before = x.clone()
+    generator, operations = seeded(6), []
+    for _ in range(3):
+        views = [pipeline.draw(13, 28, 28, generator) for _ in range(2)]
+        numbers = pack(views)
+        drawn = unpack(torch.cat(numbers.chunk(2, dim=1)), views[0])
+        for k, view in enumerate(views):
+            for mine, op in zip(drawn, view, strict=True):
+                for packed, values in zip(mine, op, strict=True):
+                    assert packed.dtype == values.dtype
+                    assert torch.equal(packed[13 * k : 13 * (k + 1)], values)
+        with Operations() as noted:
+            both = pipeline.apply_unread(torch.cat([x, x]), drawn)
+        operations.append(noted.seen)
+        assert torch.equal(x, before)
+        expected = torch.cat([pipeline.apply(x, view) for view in views])
+        difference = (both - expected).abs().flatten(1).amax(1)
+        # As above: a rounded luma may carry a pixel over a level's edge.
+        assert (difference < 1e-5).float().mean() > 0.9
+        if EqualizeLuma(0.5) not in pipeline.ops:
+            assert difference.max() < 1e-5
+    assert operations[0] == operations[1] == operations[2]
+    assert len(operations[0]) > 10
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

@@ -1,7 +1,8 @@
-"""Recorded training steps: when a network is recorded, and that it then computes the same."""
+"""Recorded training steps: when a step is recorded, and that it then computes the same."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,20 +12,34 @@ from torch import Tensor, nn
 
 from lib.models import graphs
 from lib.models.encoder import ProjectionHead, build_encoder
-from lib.models.graphs import MOST_SHAPES, EncoderWithHead, GraphedNetwork
+from lib.models.graphs import MOST_SHAPES, RecordedStep, project
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-def parts() -> tuple[nn.Module, nn.Module]:
+def parts(device: str = "cpu") -> nn.ModuleList:
     """An encoder and a projection head, the same ones each time."""
     torch.manual_seed(0)
-    return build_encoder("resnet18", "imagenet", 3, seed=0).train(), ProjectionHead(512, 32, 8)
+    both = nn.ModuleList(
+        [build_encoder("resnet18", "imagenet", 3, seed=0), ProjectionHead(512, 32, 8)]
+    )
+    return both.train().to(device)
 
 
 def images(n: int) -> Tensor:
     """Float images [n, 3, 28, 28]."""
     return torch.rand(n, 3, 28, 28, generator=torch.Generator().manual_seed(n))
+
+
+def step_of(both: nn.ModuleList, precision: str = "fp32") -> Callable[[Tensor], Tensor]:
+    """A step of a training: forward, some loss, backward."""
+
+    def step(x: Tensor) -> Tensor:
+        z = project(both[0], both[1], x, precision)
+        torch.autograd.backward(z.square().mean())
+        return z.detach()
+
+    return step
 
 
 def on_gpu(n: int) -> Any:
@@ -33,92 +48,101 @@ def on_gpu(n: int) -> Any:
 
 
 def test_on_a_cpu_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network is run as it is: the same values and the same gradients."""
-    monkeypatch.setattr(graphs, "record_network", lambda network, x: pytest.fail("recorded"))
-    encoder, head = parts()
-    network = GraphedNetwork(encoder, head)
-    x = images(4)
-    z = network(x)
-    torch.autograd.backward(z.square().sum())
-    grads = [p.grad.clone() for p in encoder.parameters() if p.grad is not None]
-    other, other_head = parts()
-    expected = other_head(other(x.contiguous(memory_format=torch.channels_last)))
-    torch.autograd.backward(expected.square().sum())
+    """The step is run as it is, and its gradients are the batch's alone."""
+    monkeypatch.setattr(RecordedStep, "recording", lambda self, x: pytest.fail("recorded"))
+    both = parts()
+    step = RecordedStep(step_of(both), both)
+    step(images(5))
+    z = step(images(4))
+    found = [p.grad for p in both.parameters()]
+    other = parts()
+    step_of(other)(images(5))
+    other.zero_grad()
+    expected = step_of(other)(images(4))
     assert torch.equal(z, expected)
-    own = [p.grad for p in other.parameters() if p.grad is not None]
-    assert len(grads) == len(own) > 50
-    assert all(torch.equal(a, b) for a, b in zip(grads, own, strict=True))
+    assert len(found) > 50
+    for mine, p in zip(found, other.parameters(), strict=True):
+        assert mine is not None
+        assert p.grad is not None
+        assert torch.equal(mine, p.grad)
 
 
 def test_a_few_shapes_are_recorded_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of the first shapes once; a further one, and a network that is not to be, never."""
+    """Each of the first shapes once; a further one, and a step that is not to be, never."""
     recorded = []
 
-    def record(network: nn.Module, x: Any) -> Any:
-        recorded.append(len_of(x))
-        return lambda x: ("recorded", len_of(x))
+    def record(self: RecordedStep, inputs: Any) -> Any:
+        n = len_of(inputs[0])
+        recorded.append(n)
+        graph = SimpleNamespace(replay=lambda: None)
+        place = SimpleNamespace(copy_=lambda value, non_blocking: None)
+        return SimpleNamespace(
+            graph=graph, inputs=[place], result=("recorded", n), gradients=[None]
+        )
 
     def len_of(x: Any) -> int:
         return int(x.shape[0])
 
-    monkeypatch.setattr(graphs, "record_network", record)
-    monkeypatch.setattr(EncoderWithHead, "forward", lambda self, x: ("run", len_of(x)))
-    network: Any = GraphedNetwork(*parts())
+    monkeypatch.setattr(RecordedStep, "recording", record)
+    network = nn.Linear(1, 1, bias=False)
+
+    def run(x: Any) -> Any:
+        return "run", len_of(x)
+
+    step: Any = RecordedStep(run, network)
     sizes = [9, 8, 9, 8, 7, 9]
-    assert [network(on_gpu(n))[0] for n in sizes] == [*["recorded"] * 4, "run", "recorded"]
+    assert [step(on_gpu(n))[0] for n in sizes] == [*["recorded"] * 4, "run", "recorded"]
     assert recorded == [9, 8]
     assert len(recorded) == MOST_SHAPES
-    apart: Any = GraphedNetwork(*parts(), record=False)
+    apart: Any = RecordedStep(run, network, record=False)
     assert apart(on_gpu(9)) == ("run", 9)
+    monkeypatch.setattr(graphs, "ENABLED", False)
+    nowhere: Any = RecordedStep(run, network)
+    assert nowhere(on_gpu(9)) == ("run", 9)
     assert recorded == [9, 8]
 
 
-def test_a_network_that_cannot_be_recorded_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_cannot_be_recorded_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once tried and said so; memory that ran out is for whoever knows what to do about it."""
     tried = []
 
-    def fail(network: nn.Module, x: Any) -> Any:
-        tried.append(x)
+    def fail(self: RecordedStep, inputs: Any) -> Any:
+        tried.append(inputs)
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(graphs, "record_network", fail)
-    monkeypatch.setattr(EncoderWithHead, "forward", lambda self, x: "run")
-    network: Any = GraphedNetwork(*parts())
+    monkeypatch.setattr(RecordedStep, "recording", fail)
+    step: Any = RecordedStep(lambda x: "run", nn.Linear(1, 1))  # type: ignore[arg-type, return-value]
     with pytest.warns(RuntimeWarning, match=r"no CUDA graph: operation not permitted"):
-        assert network(on_gpu(4)) == "run"
-    assert network(on_gpu(4)) == "run"
+        assert step(on_gpu(4)) == "run"
+    assert step(on_gpu(4)) == "run"
     assert len(tried) == 1
 
-    def full(network: nn.Module, x: Any) -> Any:
+    def full(self: RecordedStep, inputs: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(graphs, "record_network", full)
+    monkeypatch.setattr(RecordedStep, "recording", full)
     with pytest.raises(torch.OutOfMemoryError):
-        GraphedNetwork(*parts())(on_gpu(4))
+        RecordedStep(step_of(parts()), nn.Linear(1, 1))(on_gpu(4))
 
 
 @CUDA
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.02), ("bf16", 0.05)])
-def test_a_recorded_network_computes_the_same(precision: str, tolerance: float) -> None:
+def test_a_recorded_step_computes_the_same(precision: str, tolerance: float) -> None:
     """Projections, gradients and running statistics of batches of two shapes, weights unmoved.
 
     Kernels may be chosen anew and sum in another order, so up to rounding (TF32 in float32).
     """
     found = []
     for record in (False, True):
-        encoder, head = (part.cuda() for part in parts())
-        encoder.to(memory_format=torch.channels_last)
-        network = GraphedNetwork(encoder, head, precision, record=record)
-        both = nn.ModuleList([encoder, head])
+        both = parts("cuda")
+        both[0].to(memory_format=torch.channels_last)
+        step = RecordedStep(step_of(both, precision), both, record=record)
         values = []
         for n in (32, 33, 32, 33):
-            both.zero_grad()
-            z = network(images(n).cuda())
-            torch.autograd.backward(z.square().mean())
-            grads = [p.grad for p in both.parameters() if p.grad is not None]
-            values += [z.detach().clone(), *(grad.clone() for grad in grads)]
-        assert len(network.recorded) == (2 if record else 0)
-        values += [b.clone() for b in encoder.buffers()]
+            values.append(step(images(n).cuda()).clone())
+            values += [p.grad.clone() for p in both.parameters() if p.grad is not None]
+        assert len(step.recordings) == (2 if record else 0)
+        values += [b.clone() for b in both.buffers()]
         found.append(values)
     assert len(found[0]) == len(found[1]) > 4 * 60
     for plain, recorded in zip(*found, strict=True):

@@ -18,7 +18,12 @@ from lib.models.encoder import Encoder, build_encoder, freeze
 from lib.models.weights import save_encoder
 from lib.statistics.metrics import compute_metrics
 from lib.training.finetune import Finetuned, FinetuneRecipe, finetune, make_head, starting_encoder
-from lib.training.finetune_module import FinetuneModule, LabelledBatches, parameter_groups
+from lib.training.finetune_module import (
+    FinetuneModule,
+    Labelled,
+    LabelledBatches,
+    parameter_groups,
+)
 from lib.training.monitor import KnnMonitor, ScoreMonitor
 from lib.training.objective import Objective, cross_entropy
 from tests.synthetic import TASKS, make_data, make_run, unlabelled
@@ -125,13 +130,13 @@ def test_learning_rates_by_stage() -> None:
 
 def test_layer_decay_reaches_the_optimizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[float]] = []
-    step = FinetuneModule.training_step
+    step = FinetuneModule.loss_of_part
 
-    def watch(self: FinetuneModule, batch: torch.Tensor, i: int) -> torch.Tensor:
+    def watch(self: FinetuneModule, given: Labelled, part: slice) -> torch.Tensor:
         seen.append([group["lr"] for group in self.trainer.optimizers[0].param_groups])
-        return step(self, batch, i)
+        return step(self, given, part)
 
-    monkeypatch.setattr(FinetuneModule, "training_step", watch)
+    monkeypatch.setattr(FinetuneModule, "loss_of_part", watch)
     run(tmp_path, epochs=4, warmup_epochs=1.0, freeze_stages=4)
     # The head's weight and bias, then layer4's, at half the rate; three steps of warm-up.
     assert [r / seen[0][0] for r in seen[0]] == [1, 1, 0.5, 0.5]
@@ -171,14 +176,14 @@ def test_only_positions_of_the_labelled_images_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[int] = set()
-    step = FinetuneModule.training_step
+    step = FinetuneModule.loss_of_part
 
-    def watch(self: FinetuneModule, batch: torch.Tensor, i: int) -> torch.Tensor:
+    def watch(self: FinetuneModule, given: Labelled, part: slice) -> torch.Tensor:
         assert len(self.store) == 36
-        seen.update(self.position[batch].tolist())
-        return step(self, batch, i)
+        seen.update(given.rows[part].tolist())
+        return step(self, given, part)
 
-    monkeypatch.setattr(FinetuneModule, "training_step", watch)
+    monkeypatch.setattr(FinetuneModule, "loss_of_part", watch)
     rows = np.arange(3, 30)
     run(tmp_path, rows=rows, epochs=1, freeze_stages=5)
     assert seen == set(rows.tolist())

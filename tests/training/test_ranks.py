@@ -44,7 +44,7 @@ class Step(nn.Module):
         self.module = module
 
     def forward(self, index: Tensor) -> Tensor:
-        return self.module.training_step(index, 0)
+        return self.module.loss_at(index)
 
 
 def step_of(method: str, folder: Path) -> Step:

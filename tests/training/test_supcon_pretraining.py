@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.augment import Pipeline
 from lib.data.base import DataError, DataSet
 from lib.data.budget import choose_labels
 from lib.data.store import ImageStore
@@ -21,6 +22,7 @@ from lib.training.pretrain import pretrain, supcon_labels, visible_labels
 from tests.tiny import make_dataset
 from tests.training.test_pretrain import RECIPE, run, weights
 
+NOTHING = Pipeline("nothing", 3, ())
 SUPCON = {"method": "supcon", "epochs": 1}
 
 
@@ -96,12 +98,12 @@ def test_the_module_takes_balanced_batches_when_asked(balanced: bool) -> None:
     store = ImageStore(data.splits["train"].images, "cpu")
     encoder = build_encoder("resnet18", "strided", 3, seed=0)
     y = visible_labels(data, None)
-    module = ContrastiveModule(encoder, lambda x, g: x, store, recipe, None, "fp32", y)  # type: ignore[arg-type]
-    assert isinstance(module.train_dataloader(), BalancedBatches) == balanced
+    module = ContrastiveModule(encoder, NOTHING, store, recipe, None, "fp32", y)
+    assert isinstance(module.batches(), BalancedBatches) == balanced
     # Without labels in the loss there is nothing to balance by.
     recipe = dataclasses.replace(recipe, method="simclr")
-    module = ContrastiveModule(encoder, lambda x, g: x, store, recipe, None, "fp32", y)  # type: ignore[arg-type]
-    assert not isinstance(module.train_dataloader(), BalancedBatches)
+    module = ContrastiveModule(encoder, NOTHING, store, recipe, None, "fp32", y)
+    assert not isinstance(module.batches(), BalancedBatches)
 
 
 # Unknown labels
@@ -238,10 +240,10 @@ def test_a_step_is_supcon_of_two_views_with_the_labels_it_may_see(task: Any) -> 
     encoder = build_encoder("resnet18", "strided", 3, seed=0)
     recipe = dataclasses.replace(RECIPE, method="supcon")
     y = visible_labels(data, np.arange(0, 48, 2))
-    module = ContrastiveModule(encoder, lambda x, g: x, store, recipe, None, "fp32", y)  # type: ignore[arg-type]
+    module = ContrastiveModule(encoder, NOTHING, store, recipe, None, "fp32", y)
     module.log = lambda *_, **__: None  # type: ignore[assignment]
     index = torch.arange(16)
-    loss = module.training_step(index, 0)
+    loss = module.loss_at(index)
     x = store.take(index)
     z1, z2 = module.head(encoder(torch.cat([x, x]))).chunk(2)
     own = (

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lib.augment import Pipeline, make_augment
 from lib.models import graphs
 from lib.models.encoder import build_encoder
+from lib.moving import send
 from lib.training.contrastive import ContrastiveModule
 from lib.training.schedule import build_optimizer
 from tests.training.test_pretrain import RECIPE
@@ -42,8 +44,13 @@ class Copies(TorchDispatchMode):
 class Store:
     """Images on a GPU that is not there."""
 
-    def take(self, index: Tensor) -> Tensor:
-        return torch.rand(len(index), 3, SIZE, SIZE, device="cuda")
+    side = (SIZE, SIZE)
+
+    def place(self, index: Tensor) -> Tensor:
+        return send(index, torch.device("cuda"))
+
+    def take_bytes(self, index: Tensor) -> Tensor:
+        return torch.zeros(len(index), 3, SIZE, SIZE, dtype=torch.uint8, device="cuda")
 
 
 def pretend_on_gpu(module: nn.Module) -> None:
@@ -59,22 +66,28 @@ def pretend_on_gpu(module: nn.Module) -> None:
 def test_nothing_is_read_back(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "pin_memory", lambda value: value)  # what pretends cannot be pinned
     monkeypatch.setattr(graphs, "ENABLED", False)  # kernel by kernel, for the copies to be seen
+    # Backward passes of such tensors need a real device; PyTorch's own do not wait.
+    monkeypatch.setattr(torch.autograd, "backward", lambda loss: None)
     index, y = torch.arange(B), torch.tensor([0, 0, 1, -1, 1, 0])
     module = ContrastiveModule(
         build_encoder("resnet18", "strided", 3, seed=0),
-        lambda x, _: x,  # type: ignore[arg-type]
+        make_augment("natural blur_kernel=3", SIZE, 3),
         Store(),  # type: ignore[arg-type]
         dataclasses.replace(RECIPE, method=method),
         None,
         "fp32",
         y,
     )
+    # The host may read what it has drawn itself, which a tensor that pretends would not allow.
+    drawn = module.augment.draw(B, SIZE, SIZE, torch.Generator())
+    monkeypatch.setattr(Pipeline, "draw", lambda self, *_: drawn)
     with FakeTensorMode(allow_non_fake_inputs=True), Copies() as copies:
         pretend_on_gpu(module)
+        module._device = torch.device("cuda", 0)
+        assert module.can_record()
         optimizer = build_optimizer(module, "adamw", 1e-3, 1e-4)
         assert module.transfer_batch_to_device(index, torch.device("cuda"), 0) is index
-        loss = module.training_step(index, 0)
-        # Backward passes of such tensors need a real device; PyTorch's own do not wait.
+        loss = module.loss_at(index)
         for parameter in module.parameters():
             parameter.grad = torch.zeros_like(parameter)
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)

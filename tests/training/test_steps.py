@@ -1,0 +1,141 @@
+"""Steps that do their own backward pass: the same training as Lightning's, on every device."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lib.models import graphs
+from lib.training.pretrain import Pretraining, pretrain
+from lib.training.steps import SteppingModule, Stretches
+from tests.tiny import make_dataset
+from tests.training import test_finetune
+from tests.training.test_pretrain import RECIPE
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def pretrained(folder: Path, labelled: Any = None, **changes: Any) -> Pretraining:
+    device = changes.pop("device", "cpu")
+    return pretrain(
+        make_dataset(), dataclasses.replace(RECIPE, **changes), folder,
+        labelled=labelled, device=device,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def whole_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have every step done whole, as on a GPU; how many inputs each had."""
+    seen: list[int] = []
+    do = SteppingModule.do_step
+
+    def note(self: SteppingModule, step: Any, *inputs: torch.Tensor) -> torch.Tensor:
+        assert inputs[0].dtype == torch.uint8
+        seen.append(len(inputs))
+        return do(self, step, *inputs)
+
+    monkeypatch.setattr(SteppingModule, "can_record", lambda self: True)
+    monkeypatch.setattr(SteppingModule, "do_step", note)
+    return seen
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "simclr": {},
+    "novel": {"augment": "novel", "gradient_clip": 0.0},
+    "supcon": {"method": "supcon", "labelled": np.arange(0, 48, 2)},
+    "frozen": {"freeze_stages": 2},
+}
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_pretraining_is_the_same(
+    tmp_path: Path, changes: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    """Every batch's loss and ranks, and the encoder after two epochs."""
+    usual = pretrained(tmp_path / "usual", **changes)
+    seen = request.getfixturevalue("whole_steps")
+    whole = pretrained(tmp_path / "whole", **changes)
+    assert seen == [3 if "labelled" in changes else 2] * 6
+    for mine, other in zip(whole.history, usual.history, strict=True):
+        for name in ("loss", "top1", "top5", "mean_rank"):
+            assert mine[name] == pytest.approx(other[name], rel=1e-4), name
+    assert whole.selected == usual.selected
+    other_weights = usual.encoder.state_dict()
+    for name, value in whole.encoder.state_dict().items():
+        torch.testing.assert_close(value, other_weights[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("augment", ["none", "natural"])
+def test_finetuning_is_the_same(
+    tmp_path: Path, augment: str, request: pytest.FixtureRequest
+) -> None:
+    changes = {"train_augment": augment, "lrs": (1e-3, 3e-3)}
+    usual = test_finetune.run(tmp_path / "usual", **changes)
+    seen = request.getfixturevalue("whole_steps")
+    whole = test_finetune.run(tmp_path / "whole", **changes)
+    assert seen == [3] * 12
+    assert whole.lr == usual.lr
+    for mine, other in zip(whole.history, usual.history, strict=True):
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    expected = test_finetune.weights(usual)
+    for name, value in test_finetune.weights(whole).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-5)
+
+
+def test_an_interrupted_training_goes_on_the_same(tmp_path: Path, whole_steps: list[int]) -> None:
+    """From its checkpoint, whatever did its steps."""
+    unbroken = pretrained(tmp_path / "unbroken", epochs=3)
+
+    class Interrupted(Exception):
+        pass
+
+    start = SteppingModule.do_step
+
+    def stop(self: SteppingModule, step: Any, *inputs: torch.Tensor) -> torch.Tensor:
+        if self.current_epoch == 2:
+            raise Interrupted
+        return start(self, step, *inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lib.training.trainer.CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(SteppingModule, "do_step", stop)
+        with pytest.raises(Interrupted):
+            pretrained(tmp_path / "broken", epochs=3)
+    resumed = pretrained(tmp_path / "broken", epochs=3)
+    for name, value in unbroken.encoder.state_dict().items():
+        assert torch.equal(value, resumed.encoder.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(("batches", "length"), [(7, 3), (6, 3), (1, 50), (0, 50)])
+def test_stretches_hold_every_batch_once(batches: int, length: int) -> None:
+    """In order, in whole stretches or batch by batch, each at its place in the stretch."""
+    rows = [torch.arange(10 * k, 10 * k + 3 + k % 2) for k in range(batches)]
+    for apart in (False, True):
+        stretches = Stretches(rows, length, apart=apart)
+        found = list(stretches)
+        assert len(found) == len(stretches)
+        assert all(len(parts) == 1 for _, parts in found) or not apart
+        assert all(len(index) <= 4 * length for index, _ in found)
+        own = [index[part] for index, parts in found for part in parts]
+        assert len(own) == batches
+        assert all(torch.equal(a, b) for a, b in zip(own, rows, strict=True))
+    assert len({id(index) for index, _ in found}) == -(-batches // length)
+
+
+@CUDA
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_recorded_pretraining_learns_the_same(
+    tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU, against the same kernels launched one by one, up to rounding (TF32)."""
+    recorded = pretrained(tmp_path / "recorded", device="cuda", **changes)
+    monkeypatch.setattr(graphs, "ENABLED", False)
+    monkeypatch.setattr(SteppingModule, "can_record", lambda self: False)
+    eager = pretrained(tmp_path / "eager", device="cuda", **changes)
+    for mine, other in zip(recorded.history, eager.history, strict=True):
+        assert mine["loss"] == pytest.approx(other["loss"], rel=0.02)
