@@ -24,7 +24,7 @@ from lib.study.worth import weigh
 
 RESULTS, README = ROOT / "results", ROOT / "README.md"
 # The studies on real data with one recipe and five seeds, in the order in which they are shown.
-STUDIES = ("real", "real_retina", "real_dermatoscopy")
+STUDIES = ("real", "real_retina", "real_dermatoscopy", "real_dermamnist")
 BEGIN = "<!-- headline: written by `python -m lib.batch.readme` -->"
 END = "<!-- end of headline -->"
 

@@ -21,6 +21,7 @@ from lib.study.measurements import (
     paired_gains,
     several_encoders,
 )
+from lib.study.published import name_dataset
 
 # What a probe of an encoder, or an encoder finetuned, is compared with.
 FLOORS = {
@@ -88,7 +89,7 @@ def headline(table: pd.DataFrame, metric: str = "auroc", *, whole: bool = False)
             features = name_line(row["method"], row["augment"], row["protocol"])
         features += f", {row['encoder']}" if several and row["encoder"] else ""
         features += " (kNN)" if row["method"] == "pixels" else ""
-        where = (f"{row['dataset']}, {row['size']} px", features)
+        where = (f"{name_dataset(row['dataset'])}, {row['size']} px", features)
         cells.setdefault(where, {})[row["labels"]] = f"{row['mean']:.3f}{spread}"
     order = label_order(rows["labels"])
     index = pd.MultiIndex.from_tuples(list(cells), names=["data set", "features"])
@@ -160,12 +161,12 @@ def findings(table: pd.DataFrame, metric: str = "auroc") -> dict[str, list[str]]
         for gain in paired_gains(table, metric, ours, floor).itertuples():
             name = f"{name_source(method, augment)} over a random encoder, "
             line = say_gain(gain, name + which(gain))
-            said.setdefault(f"{gain.dataset}, {gain.size} px", []).append(line)
+            said.setdefault(f"{name_dataset(str(gain.dataset))}, {gain.size} px", []).append(line)
     if ("simclr", "novel") in pairs and ("simclr", "natural") in pairs:
         sides = [
             {"method": "simclr", "augment": a, "protocol": "probe"} for a in ("novel", "natural")
         ]
         for gain in paired_gains(table, metric, *sides).itertuples():
             line = say_gain(gain, f"novel over natural, {which(gain)}")
-            said.setdefault(f"{gain.dataset}, {gain.size} px", []).append(line)
+            said.setdefault(f"{name_dataset(str(gain.dataset))}, {gain.size} px", []).append(line)
     return said

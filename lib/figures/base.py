@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -46,17 +47,22 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 def new_panels(
     n: int, panel: tuple[float, float], margin: tuple[float, float], most: int = ACROSS
 ) -> tuple[Figure, list[Any]]:
-    """A figure of n panels, at most `most` beside each other, and their axes.
+    """A figure of n panels in rows as equal as can be, at most `most` in one, and their axes.
 
     panel: width and height of one, in inches; margin: of what stands beside and below them all.
     """
-    columns = min(most, n)
-    rows = -(-n // columns)
+    rows = -(-n // most)
+    columns = -(-n // rows)
     width, height = panel[0] * columns + margin[0], panel[1] * rows + margin[1]
     figure, grid = new_figure(width, height, rows, columns)
     for axes in grid.flat[n:]:
         axes.axis("off")
     return figure, list(grid.flat[:n])
+
+
+def first_in_row(panels: Sequence[Any]) -> list[Any]:
+    """The panels with nothing on their left, which have the label of the vertical axis."""
+    return [axes for axes in panels if axes.get_subplotspec().is_first_col()]
 
 
 @cache

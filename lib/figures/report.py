@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.figures.base import ACROSS, as_typed, colour_of, new_panels, tidy
+from lib.figures.base import as_typed, colour_of, first_in_row, new_panels, tidy
 from lib.findings.claims import name_side
 from lib.names import METRIC_NAMES, split_method
 from lib.study.measurements import label_order, mean_interval, measurements
@@ -81,7 +81,7 @@ def plot_beside(table: pd.DataFrame, metric: str, level: float = 0.95) -> Figure
             title=as_typed(f"{name_dataset(dataset)}, {size} px"), xlabel="labelled training images"
         )
         tidy(axes)
-    for axes in panels[::ACROSS]:
+    for axes in first_in_row(panels):
         axes.set_ylabel(f"test {METRIC_NAMES[metric]}")
     fitting = int(6.5 * figure.get_figwidth())  # letters of a label in half the width
     labels = [textwrap.fill(name, fitting) for name in legend]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import ACROSS, as_typed, colour_of, new_panels, tidy
+from lib.figures.base import as_typed, colour_of, first_in_row, new_panels, tidy
 from lib.names import name_source
 from lib.study.measurements import label_order, measurements, over_seeds
+from lib.study.published import name_dataset
 
 if TYPE_CHECKING:
     from matplotlib.container import ErrorbarContainer
@@ -58,9 +59,12 @@ def plot_lines(rows: pd.DataFrame) -> Figure:
                 label=label,
             )
         axes.set_xticks(range(len(budgets)), budgets)
-        axes.set(title=as_typed(f"{dataset}, {size} px"), xlabel="labelled training images")
+        axes.set(
+            title=as_typed(f"{name_dataset(str(dataset))}, {size} px"),
+            xlabel="labelled training images",
+        )
         tidy(axes)
-    for axes in panels[::ACROSS]:
+    for axes in first_in_row(panels):
         axes.set_ylabel("test AUROC, mean ± sd")
     # An entry is a handle and its longest name, in inches, roughly.
     entry = 0.6 + 0.075 * max((len(name) for name in names), default=1)

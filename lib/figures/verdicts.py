@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.figures.base import ACROSS, new_panels, tidy
+from lib.figures.base import first_in_row, new_panels, tidy
 from lib.findings.claims import name_cell, name_side
 from lib.names import METRIC_NAMES
 from lib.study.measurements import label_order
@@ -57,7 +57,7 @@ def plot_verdict(verdict: Verdict, level: float = 0.95) -> Figure | None:
         axes.set_xlim(-0.5, len(ticks) - 0.5)
         axes.set(title=name_dataset(dataset), xlabel="" if by_size else "labelled training images")
         tidy(axes)
-    for axes in panels[::ACROSS]:
+    for axes in first_in_row(panels):
         axes.set_ylabel(f"difference in {METRIC_NAMES.get(verdict.metric, verdict.metric)}")
     figure.legend(
         [legend[n] for n in names], names, loc="outside lower center", ncols=1, fontsize=8

@@ -48,6 +48,11 @@ def name_dataset(dataset: str) -> str:
     return f"{REBUILT[dataset][0]} (rebuilt)" if dataset in REBUILT else dataset
 
 
+def published_as(dataset: str) -> str:
+    """The name under which others published on a data set: that of what a rebuilt one rebuilds."""
+    return REBUILT.get(dataset, (dataset, ""))[0]
+
+
 def our_side(fact: pd.Series) -> tuple[str, str, str]:
     """Method (without variant), protocol and labels in which summary.csv has a fact's counterpart.
 

@@ -39,7 +39,7 @@ def test_each_budget_by_its_own_difference(tmp_path: Path) -> None:
     assert answer(found) == (
         "On cells (28 px), pretraining (SimCLR, novel) is worth it with 50 and 100 labels, and is "
         "not worth it with 1000 labels, where it costs, and makes no clear difference with all "
-        "labels."
+        "labels (corrected for 4 budgets)."
     )
     said = numbers(found)
     assert said.startswith(
@@ -109,3 +109,6 @@ def test_a_published_study_has_its_answer() -> None:
     assert all(w.whole for w in found if w.augment == "novel")
     assert len(said) == len(found) >= 2
     assert all(s.startswith("On ") and "pretraining (SimCLR, " in s for s in said)
+    for worth, sentence in zip(found, said, strict=True):
+        assert ("against an untrained encoder" in sentence) != worth.whole
+        assert "(corrected for " in sentence
