@@ -83,13 +83,28 @@ def commit(folder: Path = ROOT) -> str:
 
 
 def without_docstrings(tree: ast.Module) -> str:
-    """The code of a parsed module as canonical text: no comments, docstrings or formatting."""
+    """The code of a parsed module as canonical text: no comments, docstrings or formatting.
+
+    The same under every version of Python that reads the code alike: `ast.unparse` writes f-strings
+    otherwise in 3.12 than in 3.11, and newer versions have more fields, which are empty here.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return canonical(tree)
+
+
+def canonical(node: Any) -> str:
+    """A syntax tree as text; fields that hold nothing are left out."""
+    if isinstance(node, ast.AST):
+        held = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        inside = ",".join(f"{name}={canonical(value)}" for name, value in held)
+        return f"{type(node).__name__}({inside})"
+    if isinstance(node, list):
+        return f"[{','.join(map(canonical, node))}]"
+    return repr(node)
 
 
 def imported_modules(tree: ast.AST) -> set[str]:

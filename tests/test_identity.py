@@ -27,6 +27,7 @@ from lib.identity import (
     run_name,
     short_name,
     slug,
+    without_docstrings,
 )
 from lib.params import NOTEBOOKS, notebook_defaults
 
@@ -351,3 +352,19 @@ def test_every_notebook_depends_on_the_data_and_only_training_ones_on_training(
         after = fingerprints(changed)
         assert {n for n in after if after[n] != before[n]} == affected, changed
     module.code_fingerprint.cache_clear()
+
+
+def test_the_mark_of_code_is_the_same_in_newer_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3.12 gives functions and classes a list of type parameters, and unparses f-strings anew."""
+    source = "def f(x: int) -> str:\n    return f'{x!r:>{3}} \"a\" {None}' 'b\\n' + str(0)\n"
+    before = without_docstrings(ast.parse(source))
+    assert "FormattedValue" in before
+    assert without_docstrings(ast.parse(source.replace("str(0)", "str(1)"))) != before
+    assert without_docstrings(ast.parse(source.replace("None", "False"))) != before
+    fields = (*(name for name in ast.FunctionDef._fields if name != "type_params"), "type_params")
+    monkeypatch.setattr(ast.FunctionDef, "_fields", fields)
+    tree = ast.parse(source)
+    function: Any = tree.body[0]
+    function.type_params = []
+    monkeypatch.setattr(ast, "unparse", lambda tree: pytest.fail("unparsed"))
+    assert without_docstrings(tree) == before

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import sysconfig
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -90,7 +91,8 @@ def forget_paths(executed: Path, spec: Spec) -> None:
 def without_folders(text: str, spec: Spec) -> str:
     """Text with this machine's folders replaced by what they are to the study."""
     results = Path(spec.study_folder).parent
-    known = {str(spec.work): f"runs/{spec.name}", str(results): "results", str(ROOT): "."}
+    known = {sysconfig.get_path(kind): "site-packages" for kind in ("purelib", "platlib")}
+    known |= {str(spec.work): f"runs/{spec.name}", str(results): "results", str(ROOT): "."}
     for key in DATASETS:
         dataset = str(spec.params.get(key, ""))
         path, short = dataset.partition(":")[2], short_name(dataset).partition(":")[2]

@@ -242,11 +242,14 @@ def test_this_machines_folders_are_forgotten(lab: Any, monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", "/home/somebody")
     spec = make_spec(lab, f"npz:{lab.folder}/mine/cells.npz")
     source = f"{spec.work}/a {lab.results} {ROOT}/lib {spec.params['dataset']} /home/somebody/x"
+    source += f" {Path(pytest.__file__).parent}/a"
     path = save_notebook(lab, source)
     forget_paths(path, spec)
     notebook = json.loads(path.read_text(encoding="utf-8"))
     [cell] = notebook["cells"]
-    assert cell["source"] == ["runs/probe-a/a results ./lib npz:mine/cells.npz ~/x"]
+    assert cell["source"] == [
+        "runs/probe-a/a results ./lib npz:mine/cells.npz ~/x site-packages/pytest/a"
+    ]
     assert cell["metadata"] == {"tags": ["parameters"]}
     assert notebook["metadata"] == {}
 
