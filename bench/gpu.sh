@@ -35,7 +35,7 @@ cells="natural:28:imagenet:256 natural:28:small:256 natural:28:imagenet:1024 nat
        natural:64:imagenet:256 natural:64:small:256 natural:64:imagenet:1024 natural:64:small:1024
        novel:28:imagenet:256 novel:28:small:256 novel:64:imagenet:256 novel:64:small:256"
 repeats=5 limits="--minutes 5" patience=1
-contenders="ceiling ours eager lightly"
+contenders="ceiling compiled ours eager lightly"
 if [ -n "$short" ]; then
     cells="natural:28:imagenet:1024 natural:28:small:1024 natural:28:imagenet:256 novel:28:imagenet:256"
     contenders="ceiling ours lightly" limits="--minutes 2 --epochs 2"

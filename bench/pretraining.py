@@ -7,6 +7,7 @@ batch, number format and image size:
 ceiling   forward, backward and optimizer step on views that already lie on the device; nothing else
 ours      `lib.training.pretrain.pretrain`, as 01_pretrain calls it, without a monitor
 eager     the same on a GPU, each kernel launched by itself (`lib.models.graphs`); only when asked
+compiled  the ceiling with an encoder compiled by `torch.compile`; only when asked
 lightly   lightly's transform in a DataLoader with a worker a core, its projection head and NT-Xent
 classic   Pillow transforms in workers, cosine similarities by broadcasting, Lightning
 
@@ -75,8 +76,15 @@ QUICK = ("natural:28:imagenet:256", "novel:28:imagenet:256")
 EPOCH_SECONDS, MOST_STEPS, GPU_IMAGES, GPU_EPOCHS = 3.0, 8, 47 * 256, 5
 # How much longer than the ceiling a contender takes, roughly, to tell what fits; and images a
 # second that a core brings to a GPU.
-FACTORS = {"ceiling": 1.0, "ours": 1.2, "eager": 1.2, "lightly": 1.8, "classic": 3.5}
-LOADED_PER_CORE = 250
+FACTORS = {
+    "ceiling": 1.0,
+    "compiled": 1.0,
+    "ours": 1.2,
+    "eager": 1.2,
+    "lightly": 1.8,
+    "classic": 3.5,
+}
+LOADED_PER_CORE, COMPILING = 250, 40.0
 TEMPERATURE, RATE, WIDTH = 0.5, 1e-3, 128
 
 
@@ -135,14 +143,16 @@ def time_epochs(cell: Cell, epoch: Callable[[], None]) -> list[float]:
     return seconds[1:]
 
 
-def ceiling(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
+def ceiling(cell: Cell, images: npt.NDArray[np.uint8], compiled: bool = False) -> list[float]:
     """Encoder, backward and optimizer on resident random views."""
     encoder, _, optimizer = network(cell)
     encoder.to(memory_format=torch.channels_last)
     x = torch.rand(2 * cell.batch, 3, cell.size, cell.size, device=cell.device)
 
+    network_of: nn.Module = torch.compile(encoder) if compiled else encoder  # type: ignore[assignment]
+
     def both_ways(x: Tensor) -> Tensor:
-        loss = forward(encoder, x, cell.precision).float().square().mean()
+        loss = forward(network_of, x, cell.precision).float().square().mean()
         torch.autograd.backward(loss)
         return loss.detach()
 
@@ -154,6 +164,11 @@ def ceiling(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
             optimizer.step()
 
     return time_epochs(cell, epoch)
+
+
+def compiled(cell: Cell, images: npt.NDArray[np.uint8]) -> list[float]:
+    """The ceiling of an encoder that `torch.compile` has had its way with."""
+    return ceiling(cell, images, compiled=True)
 
 
 def between(began: list[float]) -> list[float]:
@@ -308,7 +323,8 @@ def two_views(transform: Callable[[Any], Any], image: Any) -> list[Any]:
 
 
 CONTENDERS = {
-    "ceiling": ceiling, "ours": ours, "eager": eager, "lightly": lightly, "classic": classic,
+    "ceiling": ceiling, "compiled": compiled, "ours": ours, "eager": eager, "lightly": lightly,
+    "classic": classic,
 }  # fmt: skip
 
 
@@ -351,7 +367,7 @@ def expected(cell: Cell, step: float, rounds: int, names: Sequence[str]) -> floa
         if cell.device != "cpu" and name in CONTENDER_CAN:
             seconds = max(seconds, cell.images / (LOADED_PER_CORE * cell.workers))
         epochs = of_contender(cell, name).epochs + (name in ("ours", "eager", "classic"))
-        total += rounds * epochs * seconds
+        total += rounds * (epochs * seconds + (COMPILING if name == "compiled" else 0.0))
     return total
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ EVERY = 50
 # Features whose directions differ less than this (1 − mean cosine) are one and the same vector in
 # float32. An untrained ResNet, whose features are much alike, has a thousand times as much.
 COLLAPSED = 1e-6
+# Seconds between two looks at the features: an epoch of a few batches is shorter than a look.
+LOOKS = 2.0
 SAMPLE = 500  # images searched for copies and single colours
 # Beyond these a training is unusual: temperatures and learning rates of SimCLR, SupCon and others.
 LOW_TEMPERATURE = 0.03
@@ -32,13 +36,14 @@ class TrainingError(RuntimeError):
 class Diagnosis(Callback):
     """Stops a training whose loss is no number any more, or whose encoder says the same to all.
 
-    Looks at the loss of every batch, but waits for it only now and then, and at features after each
-    epoch. Draws no random numbers.
+    Looks at the loss of every batch, but waits for it only now and then, and at features after the
+    first epoch, the last, and others that end when a while has passed. Draws no random numbers.
     """
 
     def __init__(self) -> None:
         self.broken: Tensor | None = None
         self.unseen = 0
+        self.looked = -math.inf
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -56,8 +61,13 @@ class Diagnosis(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Look at the epoch's losses, and at features where the training is contrastive."""
         self.check_loss(trainer, pl_module)
-        contrastive = hasattr(pl_module.recipe, "temperature")
-        if contrastive and has_collapsed(pl_module.encoder, pl_module.store):
+        if not hasattr(pl_module.recipe, "temperature"):
+            return
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if time.monotonic() - self.looked < LOOKS and not last:
+            return
+        self.looked = time.monotonic()
+        if has_collapsed(pl_module.encoder, pl_module.store):
             raise TrainingError(
                 f"the features collapsed in epoch {trainer.current_epoch + 1}: all images have "
                 f"the same. {causes(pl_module)}"

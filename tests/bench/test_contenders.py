@@ -13,6 +13,7 @@ import torch
 
 from bench import augment, gpu, losses, overhead, pretraining, probe, retrieval
 from bench.pretraining import Cell
+from lib.augment import make_augment
 from lib.params import ROOT
 
 CELL = Cell("natural", 28, "strided", 8, 1, 2, "cpu", "fp32", 1)
@@ -166,3 +167,14 @@ def test_memory_of_retrieval_is_judged_at_the_size_of_the_goal_only() -> None:
     small = {"what": "kNN", "library": 1000, "width": 512, "queries": 10, "peak_mib": 5.0}
     large = {**small, "library": retrieval.GOAL_LIBRARY, "peak_mib": 2500.0}
     assert [g.verdict for g in retrieval.goals_of([small, large])] == ["not measured", "MISSED"]
+
+
+def test_recorded_augmentation_makes_the_same_views() -> None:
+    """As a training step on a GPU makes them; on a CPU the kernels are the same but one by one."""
+    x = augment.smooth_images(5, 28)
+    view = make_augment("natural", 28, 3)
+    make = augment.recorded(view, x, torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    view.draw(5, 28, 28, generator)  # the first draw only shows what is drawn
+    for _ in range(2):
+        torch.testing.assert_close(make(), view(x, generator))

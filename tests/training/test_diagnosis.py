@@ -15,7 +15,8 @@ from lib.data.base import DataSet
 from lib.data.store import ImageStore
 from lib.models.embed import embed_images
 from lib.models.encoder import build_encoder
-from lib.training.diagnosis import COLLAPSED, TrainingError, causes, has_collapsed
+from lib.training import diagnosis
+from lib.training.diagnosis import COLLAPSED, Diagnosis, TrainingError, causes, has_collapsed
 from tests.tiny import make_dataset
 from tests.training.test_finetune import run as finetune
 from tests.training.test_pretrain import RECIPE, run
@@ -63,6 +64,26 @@ def test_images_all_alike_collapse_and_are_named(tmp_path: Path) -> None:
     assert said.startswith("the features collapsed in epoch 1: all images have the same. ")
     assert "47 of 48 images looked at are copies of another" in said
     assert "48 of 48 images looked at have a single colour" in said
+
+
+@pytest.mark.parametrize(("seconds", "looks"), [(0.0, [1, 2, 3, 4, 5]), (1e9, [1, 5])])
+def test_features_are_looked_at_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, looks: list[int]
+) -> None:
+    """After the first epoch and the last whatever the time; else not before it has passed."""
+    seen: list[int] = []
+
+    def look(self: Diagnosis, trainer: Any, pl_module: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(diagnosis, "has_collapsed", lambda *_: bool(seen.append(pl_module.epoch)))
+            pl_module.epoch = trainer.current_epoch + 1
+            end(self, trainer, pl_module)
+
+    end = Diagnosis.on_train_epoch_end
+    monkeypatch.setattr(Diagnosis, "on_train_epoch_end", look)
+    monkeypatch.setattr(diagnosis, "LOOKS", seconds)
+    run(tmp_path, epochs=5)
+    assert seen == looks
 
 
 @pytest.mark.parametrize("stem", ["strided", "imagenet"])
