@@ -25,6 +25,7 @@ from lib.study.published import name_dataset, published_as, read_published
 
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "findings.md"
+TRANSFER = "real_transfer"
 SEARCH = "search/simclr_breastmnist.csv"
 CLAIMS = {
     "pretraining": "SimCLR above training from scratch, AUROC",
@@ -163,6 +164,33 @@ def gains(metric: str = "auroc") -> str:
 def balanced_gains() -> str:
     """The same in balanced accuracy, to which every class counts alike."""
     return gains("balanced_accuracy")
+
+
+def transfer(study: str = TRANSFER) -> str:
+    """Frozen encoders of every source on every target: test AUROC with all labels, over seeds.
+
+    In bold the encoders that are clearly better than the untrained one, paired by seed.
+    """
+    table = measurements(read_summary(RESULTS / study / "summary.csv"), "auroc")
+    table = table[(table["protocol"] == "probe") & (table["labels"] == "all")]
+    table = table.drop_duplicates(["dataset", "method", "seed"])  # a floor is in several reports
+    by_seed = table.pivot(index=["dataset", "method"], columns="seed", values="value")
+    targets = list(dict.fromkeys(table["dataset"]))
+    rows = []
+    for target in targets:
+        here = by_seed.loc[target]
+        cells = [f"{here.loc['random'].mean():.3f}"]
+        for source in targets:
+            method = "simclr" if source == target else f"simclr from {source}"
+            if method not in here.index:
+                cells.append("")
+                continue
+            gain = paired_test(list(here.loc[method] - here.loc["random"]))
+            text = f"{here.loc[method].mean():.3f}"
+            cells.append(f"**{text}**" if gain.low > 0 else text)
+        rows.append([name_dataset(target), *cells])
+    sources = [f"from {name_dataset(source)}" for source in targets]
+    return table_of(["probed on", "untrained", *sources], rows)
 
 
 def search() -> str:
