@@ -93,7 +93,7 @@ class Profiled(ContrastiveModule):
                 Profiled.profiler.start()
             if self.current_epoch == PROFILED_EPOCH + 1:
                 Profiled.profiler.stop()
-                Profiled.steps = len(self.batches())
+                Profiled.steps = len(self.batches(0))
         super().on_train_epoch_start()
 
 

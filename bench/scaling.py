@@ -69,9 +69,9 @@ class Stepwise(ContrastiveModule):
 
     began: list[float] = []  # noqa: RUF012 - one run at a time
 
-    def batches(self) -> Batches:
+    def batches(self, epoch: int) -> Batches:
         """The first batches of an epoch."""
-        return list(islice(super().batches(), WARM_UP + STEPS + 1))
+        return list(islice(super().batches(epoch), WARM_UP + STEPS + 1))
 
     def loss_of_part(self, given: Views, part: slice) -> torch.Tensor:
         """Note the time."""

@@ -24,7 +24,7 @@ from lib.moving import send
 from lib.training.monitor import KnnMonitor
 from lib.training.ranks import from_first, gather_rows, own_rows, world_size
 from lib.training.schedule import build_optimizer, cosine_with_warmup
-from lib.training.steps import Batches, SteppingModule
+from lib.training.steps import Batches, SteppingModule, mix
 
 Row = dict[str, float]
 
@@ -79,11 +79,6 @@ class EpochBatches:
     def __iter__(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch(), 1))
         yield from torch.randperm(self.n, generator=generator).tensor_split(self.count)
-
-
-def mix(seed: int, epoch: int, stream: int) -> int:
-    """One generator seed from a run's seed, an epoch and a stream, far from its neighbours."""
-    return (seed * 1_000_003 + epoch * 7_919 + stream * 104_729) * 2_654_435_761 % 2**63
 
 
 class BalancedBatches(EpochBatches):
@@ -188,12 +183,12 @@ class ContrastiveModule(SteppingModule[Views]):
         self.like: list[Drawn] = []
         self.epoch_began = 0.0
 
-    def batches(self) -> Batches:
-        """Indices of the epoch's images, in batches."""
+    def batches(self, epoch: int) -> Batches:
+        """Indices of an epoch's images, in batches."""
         size, seed = self.recipe.batch_size, self.recipe.seed
         if self.recipe.balanced_batches and self.y is not None:
-            return BalancedBatches(self.y, size, seed, lambda: self.current_epoch)
-        return EpochBatches(len(self.store), size, seed, lambda: self.current_epoch)
+            return BalancedBatches(self.y, size, seed, lambda: epoch)
+        return EpochBatches(len(self.store), size, seed, lambda: epoch)
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimizer with warm-up and cosine decay over exactly this run's steps."""
@@ -213,8 +208,7 @@ class ContrastiveModule(SteppingModule[Views]):
             self.auroc_before = self.monitor.auroc(self.encoder)
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's stream of views."""
-        self.generator.manual_seed(mix(self.recipe.seed, self.current_epoch, 2))
+        """Begin the epoch's record."""
         self.totals, self.epoch_began = [], time.time()
 
     def prepare(self, index: Tensor) -> Views:

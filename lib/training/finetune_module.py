@@ -20,12 +20,12 @@ from lib.models.encoder import Encoder
 from lib.models.graphs import project
 from lib.moving import send
 from lib.params import as_list
-from lib.training.contrastive import Row, mix
+from lib.training.contrastive import Row
 from lib.training.memory import SMALLEST, loss_in_parts
 from lib.training.monitor import ScoreMonitor
 from lib.training.objective import Objective
 from lib.training.schedule import learning_rate_share, optimizer_of, without_decay
-from lib.training.steps import Batches, SteppingModule
+from lib.training.steps import Batches, SteppingModule, mix
 from lib.training.witness import Seen, Witness
 
 
@@ -172,10 +172,10 @@ class FinetuneModule(SteppingModule[Labelled]):
         self.totals: list[Tensor] = []
         self.epoch_began = 0.0
 
-    def batches(self) -> Batches:
-        """Positions of the epoch's images, in batches."""
+    def batches(self, epoch: int) -> Batches:
+        """Positions of an epoch's images, in batches."""
         weights = self.objective.sample_weights
-        return LabelledBatches(len(self.y), self.recipe, lambda: self.current_epoch, weights)
+        return LabelledBatches(len(self.y), self.recipe, lambda: epoch, weights)
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimizer and schedule over exactly this run's steps."""
@@ -193,8 +193,7 @@ class FinetuneModule(SteppingModule[Labelled]):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's stream of augmentations."""
-        self.generator.manual_seed(mix(self.recipe.seed, self.current_epoch, 2))
+        """Begin the epoch's record."""
         self.totals, self.epoch_began = [], time.time()
 
     def prepare(self, index: Tensor) -> Labelled:

@@ -25,6 +25,11 @@ STRETCH = 50
 Given = TypeVar("Given")
 
 
+def mix(seed: int, epoch: int, stream: int) -> int:
+    """One generator seed from a run's seed, an epoch and a stream, far from its neighbours."""
+    return (seed * 1_000_003 + epoch * 7_919 + stream * 104_729) * 2_654_435_761 % 2**63
+
+
 class Batches(Protocol):
     """Indices of an epoch's batches, int64 [B] each."""
 
@@ -33,48 +38,62 @@ class Batches(Protocol):
     def __iter__(self) -> Iterator[Tensor]: ...
 
 
-class Stretches(Iterable[tuple[Tensor, list[slice]]]):
-    """Stretches of batches, in order: all their indices int64 [n], and where in them each batch is.
+def stretches(batches: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Batches in lists of up to STRETCH, in order."""
+    source = iter(batches)
+    while stretch := list(islice(source, STRETCH)):
+        yield stretch
+
+
+class Parts(Iterable[tuple[int, list[slice]]]):
+    """What Lightning goes through in an epoch: numbers of stretches, and where each batch lies.
 
     With `apart` a stretch comes as often as it has batches, with one of them each time.
     """
 
-    def __init__(self, batches: Batches, length: int = STRETCH, *, apart: bool = False) -> None:
-        self.batches, self.length, self.apart = batches, length, apart
+    def __init__(self, batches: Callable[[], Batches], *, apart: bool = False) -> None:
+        self.batches, self.apart = batches, apart
 
     def __len__(self) -> int:
-        return len(self.batches) if self.apart else math.ceil(len(self.batches) / self.length)
+        n = len(self.batches())
+        return n if self.apart else math.ceil(n / STRETCH)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, list[slice]]]:
-        batches = iter(self.batches)
-        while stretch := list(islice(batches, self.length)):
-            index = torch.cat(stretch)
-            parts = [slice(a, b) for a, b in pairwise(accumulate(map(len, stretch), initial=0))]
-            yield from ((index, [part]) for part in parts) if self.apart else [(index, parts)]
+    def __iter__(self) -> Iterator[tuple[int, list[slice]]]:
+        for number, stretch in enumerate(stretches(self.batches())):
+            ends = accumulate(map(len, stretch), initial=0)
+            parts = [slice(a, b) for a, b in pairwise(ends)]
+            yield from ((number, [part]) for part in parts) if self.apart else [(number, parts)]
 
 
 class SteppingModule(pl.LightningModule, Generic[Given]):
     """A module trained in stretches of batches, with steps recorded whole on a GPU.
 
-    A subclass has a `recipe` with `epochs` and `gradient_clip`, the `batches` of an epoch,
-    prepares a stretch, and computes the loss of each batch in it: with `do_step` gradients and all
-    (where `can_record`), else as a loss that can be differentiated.
+    A subclass has a `recipe` with `seed`, `epochs` and `gradient_clip`, a `generator` of all that
+    is drawn, the `batches` of an epoch, prepares a stretch, and computes the loss of each batch in
+    it: with `do_step` gradients and all (where `can_record`), else as a loss that can be
+    differentiated.
 
-    Several processes exchange gradients once a forward pass as Lightning sees it, so they take the
-    batches of a stretch one by one; what is drawn is the same.
+    Shuffling and what is drawn depend on (seed, epoch) alone. While a GPU works through a stretch
+    the host prepares the next, also that of the next epoch. Several processes exchange gradients
+    once a forward pass as Lightning sees it, so they take the batches of a stretch one by one; what
+    is drawn is the same.
     """
 
     recipe: Any
+    generator: torch.Generator
 
     def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.recorded: RecordedStep | None = None
-        self.stretch: tuple[Tensor, Given] | None = None
+        self.source: Iterator[Given] = iter(())
+        self.at: tuple[int, int] | None = None  # epoch and stretch that `given` is for
+        self.given: Given | None = None
+        self.ahead: Given | None = None
 
     @abstractmethod
-    def batches(self) -> Batches:
-        """The batches of the current epoch."""
+    def batches(self, epoch: int) -> Batches:
+        """The batches of an epoch, from 0."""
 
     @abstractmethod
     def prepare(self, index: Tensor) -> Given:
@@ -88,33 +107,51 @@ class SteppingModule(pl.LightningModule, Generic[Given]):
         """The loss of the images at `index` [B], a batch by itself."""
         return self.loss_of_part(self.prepare(index), slice(0, len(index)))
 
-    def train_dataloader(self) -> Stretches:
-        """Stretches of batches of indices; Lightning takes any iterable with a length."""
-        return Stretches(self.batches(), apart=world_size() > 1)
+    def train_dataloader(self) -> Parts:
+        """The stretches of an epoch; Lightning takes any iterable with a length."""
+        return Parts(lambda: self.batches(self.current_epoch), apart=world_size() > 1)
 
     def total_steps(self) -> int:
         """Steps of the whole training."""
-        return len(self.batches()) * int(self.recipe.epochs)
+        return len(self.batches(0)) * int(self.recipe.epochs)
+
+    def on_train_start(self) -> None:
+        """Begin where the training begins, which may be in its middle."""
+        self.source = self.all_prepared(self.current_epoch)
+
+    def all_prepared(self, first: int) -> Iterator[Given]:
+        """Every stretch from an epoch on to the training's end, prepared when it is asked for."""
+        for epoch in range(first, int(self.recipe.epochs)):
+            self.generator.manual_seed(mix(self.recipe.seed, epoch, 2))
+            for stretch in stretches(self.batches(epoch)):
+                yield self.prepare(torch.cat(stretch))
+
+    def prepared(self, stretch: int) -> Given:
+        """What the steps of a stretch of the current epoch need."""
+        if self.at != (self.current_epoch, stretch) or self.given is None:
+            self.at = self.current_epoch, stretch
+            self.given = next(self.source) if self.ahead is None else self.ahead
+            self.ahead = None
+        return self.given
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
-        """Leave the indices on the host, which draws the views; taking them back would wait."""
+        """Leave what tells of batches on the host, which draws the views."""
         return batch
 
-    def training_step(self, batch: tuple[Tensor, list[slice]], _: int) -> Tensor:
+    def training_step(self, batch: tuple[int, list[slice]], _: int) -> Tensor:
         """A step for each part of a stretch; their losses [number of parts].
 
         Nothing here waits for the device: the host draws and queues work, whatever is queued.
         """
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
-        index, parts = batch
-        if self.stretch is None or self.stretch[0] is not index:
-            self.stretch = index, self.prepare(index)
+        number, parts = batch
+        given = self.prepared(number)
         losses = []
         for part in parts:
             if self.recorded is None:
                 optimizer.zero_grad()
-            loss = self.loss_of_part(self.stretch[1], part)
+            loss = self.loss_of_part(given, part)
             if loss.requires_grad:
                 self.manual_backward(loss)
             if self.recipe.gradient_clip:
@@ -122,6 +159,8 @@ class SteppingModule(pl.LightningModule, Generic[Given]):
             optimizer.step()
             schedule.step()
             losses.append(loss.detach())
+        if self.can_record():
+            self.ahead = next(self.source, None)
         return torch.stack(losses)
 
     def can_record(self) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 
 from lib.models import graphs
+from lib.training import steps
 from lib.training.pretrain import Pretraining, pretrain
-from lib.training.steps import SteppingModule, Stretches
+from lib.training.steps import Parts, SteppingModule, stretches
 from tests.tiny import make_dataset
 from tests.training import test_finetune
 from tests.training.test_pretrain import RECIPE
@@ -112,19 +115,69 @@ def test_an_interrupted_training_goes_on_the_same(tmp_path: Path, whole_steps: l
 
 
 @pytest.mark.parametrize(("batches", "length"), [(7, 3), (6, 3), (1, 50), (0, 50)])
-def test_stretches_hold_every_batch_once(batches: int, length: int) -> None:
+def test_stretches_hold_every_batch_once(
+    batches: int, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In order, in whole stretches or batch by batch, each at its place in the stretch."""
+    monkeypatch.setattr(steps, "STRETCH", length)
     rows = [torch.arange(10 * k, 10 * k + 3 + k % 2) for k in range(batches)]
+    indices = [torch.cat(stretch) for stretch in stretches(rows)]
+    assert len(indices) == -(-batches // length)
     for apart in (False, True):
-        stretches = Stretches(rows, length, apart=apart)
-        found = list(stretches)
-        assert len(found) == len(stretches)
-        assert all(len(parts) == 1 for _, parts in found) or not apart
-        assert all(len(index) <= 4 * length for index, _ in found)
-        own = [index[part] for index, parts in found for part in parts]
+        parts = Parts(lambda: rows, apart=apart)
+        found = list(parts)
+        assert len(found) == len(parts)
+        assert all(len(places) == 1 for _, places in found) or not apart
+        own = [indices[number][place] for number, places in found for place in places]
         assert len(own) == batches
         assert all(torch.equal(a, b) for a, b in zip(own, rows, strict=True))
-    assert len({id(index) for index, _ in found}) == -(-batches // length)
+
+
+class Counting(SteppingModule[int]):
+    """Prepares numbers, and notes what it prepares and does, in order."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.recipe, self.generator = SimpleNamespace(seed=0, epochs=epochs), torch.Generator()
+        self.done: list[tuple[str, int]] = []
+
+    def batches(self, epoch: int) -> list[torch.Tensor]:
+        return [torch.tensor([10 * epoch + k]) for k in range(3)]
+
+    def prepare(self, index: torch.Tensor) -> int:
+        self.done.append(("prepared", int(index[0])))
+        return int(index[0])
+
+    def loss_of_part(self, given: int, part: slice) -> torch.Tensor:
+        self.done.append(("trained", given))
+        return torch.zeros(())
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_the_next_stretch_is_prepared_while_a_gpu_works(
+    ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Across epochs too, and nothing beyond the last; elsewhere when its turn comes."""
+    monkeypatch.setattr(steps, "STRETCH", 2)
+    monkeypatch.setattr(Counting, "current_epoch", property(lambda self: self.epoch))
+    monkeypatch.setattr(Counting, "optimizers", lambda self: MagicMock())
+    monkeypatch.setattr(Counting, "lr_schedulers", lambda self: MagicMock())
+    monkeypatch.setattr(Counting, "can_record", lambda self: ahead)
+    module: Any = Counting(3)
+    module.recipe.gradient_clip = 0.0
+    module.epoch = 1  # a resumed training
+    module.on_train_start()
+    for module.epoch in (1, 2):
+        for batch in module.train_dataloader():
+            module.training_step(batch, 0)
+            module.done.append(("returned", 0))
+    trained = [n for kind, n in module.done if kind == "trained"]
+    assert trained == [10, 10, 12, 20, 20, 22]
+    kinds = [kind if kind != "prepared" else str(n) for kind, n in module.done if kind != "trained"]
+    if ahead:
+        assert kinds == ["10", "12", "returned", "20", "returned", "22", "returned", "returned"]
+    else:
+        assert kinds == ["10", "returned", "12", "returned", "20", "returned", "22", "returned"]
 
 
 @CUDA

@@ -99,11 +99,11 @@ def test_the_module_takes_balanced_batches_when_asked(balanced: bool) -> None:
     encoder = build_encoder("resnet18", "strided", 3, seed=0)
     y = visible_labels(data, None)
     module = ContrastiveModule(encoder, NOTHING, store, recipe, None, "fp32", y)
-    assert isinstance(module.batches(), BalancedBatches) == balanced
+    assert isinstance(module.batches(0), BalancedBatches) == balanced
     # Without labels in the loss there is nothing to balance by.
     recipe = dataclasses.replace(recipe, method="simclr")
     module = ContrastiveModule(encoder, NOTHING, store, recipe, None, "fp32", y)
-    assert not isinstance(module.batches(), BalancedBatches)
+    assert not isinstance(module.batches(0), BalancedBatches)
 
 
 # Unknown labels
