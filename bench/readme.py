@@ -184,6 +184,7 @@ COLUMNS["gpu_augment"] = COLUMNS["augment"]
 TABLES: dict[str, Callable[[Content], str]] = {
     "pretraining": pretraining,
     "gpu_pretraining": pretraining,
+    "gpu_compiled": pretraining,
     "scaling": scaling,
     "retrieval": retrieval,
     "gpu": gpu,

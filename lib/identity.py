@@ -178,8 +178,8 @@ def code_parts(notebook: str, folder: Path = NOTEBOOKS) -> dict[str, str]:
 
 def digest(content: Any) -> str:
     """A short hash of anything JSON can hold."""
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def combined_mark(fingerprints: Sequence[str]) -> str:

@@ -358,7 +358,7 @@ def test_the_mark_of_code_is_the_same_in_newer_pythons(monkeypatch: pytest.Monke
     """3.12 gives functions and classes a list of type parameters, and unparses f-strings anew."""
     source = "def f(x: int) -> str:\n    return f'{x!r:>{3}} \"a\" {None}' 'b\\n' + str(0)\n"
     before = without_docstrings(ast.parse(source))
-    assert "FormattedValue" in before
+    assert identity.digest(before) == "ce682da2"  # whichever Python computes it
     assert without_docstrings(ast.parse(source.replace("str(0)", "str(1)"))) != before
     assert without_docstrings(ast.parse(source.replace("None", "False"))) != before
     fields = (*(name for name in ast.FunctionDef._fields if name != "type_params"), "type_params")

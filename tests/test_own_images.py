@@ -93,8 +93,8 @@ def test_the_walkthrough(
     [metrics] = folder.glob("results/own/runs/report-*/metrics.json")
     [answer] = json.loads(metrics.read_text())["worth"]
     assert answer == (
-        "On folder:data/mine (14 px), pretraining (SimCLR, novel) cannot be judged with 20 or all "
-        "labels (there is one seed only)."
+        "On folder:data/mine (14 px), pretraining (SimCLR, novel), finetuned against training from "
+        "scratch, cannot be judged with 20 or all labels (there is one seed only)."
     )
     report = metrics.with_name("report.html").read_text(encoding="utf-8")
     assert answer in re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", report))

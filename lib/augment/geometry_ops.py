@@ -65,6 +65,10 @@ class Rotate(Op):
         """Apply to a batch."""
         return geometry.rotate(x, drawn[0])
 
+    def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """Apply to a batch, whatever the parameters say by the same operations."""
+        return self.apply(x, drawn)
+
 
 @dataclass(frozen=True)
 class RandomResizedCrop(Op):
@@ -122,6 +126,10 @@ class RandomResizedCrop(Op):
         top, left, height, width = drawn[0].unbind(1)
         return geometry.resized_crop(x, top, left, height, width, self.size)
 
+    def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """Apply to a batch, whatever the parameters say by the same operations."""
+        return self.apply(x, drawn)
+
     def side(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after the step: the crop's."""
         return self.size, self.size
@@ -151,6 +159,10 @@ class FlippedCrop(Op):
         boxes, mirror = drawn
         top, left, height, width = boxes.unbind(1)
         return geometry.resized_crop(x, top, left, height, width, self.crop.size, mirror.T)
+
+    def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """Apply to a batch, whatever the parameters say by the same operations."""
+        return self.apply(x, drawn)
 
     def side(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after the step: the crop's."""

@@ -44,8 +44,16 @@ class Op(ABC):
         """Return `x` with the step applied; drawn: as many rows as `x` has samples."""
 
     def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
-        """What `apply` returns, up to rounding; drawn: on the device of `x`."""
-        return self.apply(x, drawn)
+        """What `apply` returns, up to rounding; drawn: on the device of `x`.
+
+        An op without one works everywhere, but no training step with it is recorded.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no apply_unread")
+
+    @property
+    def can_stay_unread(self) -> bool:
+        """Whether the op has an `apply_unread`."""
+        return type(self).apply_unread is not Op.apply_unread
 
     def side(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of images after the step."""

@@ -91,6 +91,11 @@ class Pipeline:
                 y = op.apply(y, parameters, own=y is not x)
         return y
 
+    @property
+    def can_stay_unread(self) -> bool:
+        """Whether `apply_unread` works: whether every op has one."""
+        return all(op.can_stay_unread for op in self.ops)
+
     def apply_unread(self, x: Tensor, drawn: list[Drawn]) -> Tensor:
         """What `apply` returns, up to rounding, of parameters on the device of `x`, left unread.
 

@@ -101,3 +101,7 @@ class Sharpness(Op):
     def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
         """Apply to a batch."""
         return tone.adjust_sharpness(x, drawn[0])
+
+    def apply_unread(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """Apply to a batch, whatever the parameters say by the same operations."""
+        return self.apply(x, drawn)

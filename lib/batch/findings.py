@@ -96,7 +96,7 @@ def against_published() -> str:
 
 
 def against_earlier() -> str:
-    """SimCLR at every label budget beside the best of simclr-medical-imaging, same images."""
+    """SimCLR at every label budget beside the best of simclr-medical-imaging, in-domain."""
     table, known = read_studies(RESULTS), read_published()
     known = known[
         known["source"].str.startswith("simclr-medical-imaging")

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lib.data.base import DataError
+from lib.moving import sent_once
 from lib.params import REMEDIES
 from lib.training.objective import Loss, Objective, at_least_float32, cross_entropy
 
@@ -87,9 +88,11 @@ def weighted_cross_entropy(weights: Tensor) -> Loss:
     make a rare image count for less in the batches that hold it.
     """
 
+    weights_like = sent_once(weights)
+
     def loss(logits: Tensor, y: Tensor) -> Tensor:
         each = F.cross_entropy(at_least_float32(logits), y, reduction="none")
-        return (weights.to(each)[y] * each).mean()
+        return (weights_like(each)[y] * each).mean()
 
     return loss
 
@@ -109,9 +112,11 @@ def focal_loss(gamma: float) -> Loss:
 def balanced_softmax_loss(log_prior: Tensor) -> Loss:
     """Mean cross-entropy of the logits plus log_prior float [K]."""
 
+    prior_like = sent_once(log_prior)
+
     def loss(logits: Tensor, y: Tensor) -> Tensor:
         wide = at_least_float32(logits)
-        return F.cross_entropy(wide + log_prior.to(wide), y)
+        return F.cross_entropy(wide + prior_like(wide), y)
 
     return loss
 

@@ -47,7 +47,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 def new_panels(
     n: int, panel: tuple[float, float], margin: tuple[float, float], most: int = ACROSS
 ) -> tuple[Figure, list[Any]]:
-    """A figure of n panels in rows as equal as can be, at most `most` in one, and their axes.
+    """A figure of n panels, at most `most` in a row, and their axes; as few columns as rows allow.
 
     panel: width and height of one, in inches; margin: of what stands beside and below them all.
     """

@@ -34,11 +34,15 @@ def answers(found: Sequence[Worth]) -> list[str]:
 
 
 def answer(worth: Worth) -> str:
-    """`On cells (28 px), pretraining (SimCLR, novel) is worth it with 50 and 100 labels, and …`"""
+    """`On cells (28 px), pretraining (SimCLR, novel), finetuned against …, is worth it with …`"""
     synthetic = "Synthetic data: on" if is_synthetic(worth.dataset) else "On"
-    where = f"{synthetic} {name_dataset(worth.dataset)} ({worth.size} px), "
-    where += "" if worth.whole else "against an untrained encoder, "
-    where += f"pretraining ({name_source(worth.method, worth.augment)})"
+    where = f"{synthetic} {name_dataset(worth.dataset)} ({worth.size} px), pretraining "
+    where += f"({name_source(worth.method, worth.augment)}), "
+    where += (
+        "finetuned against training from scratch,"
+        if worth.whole
+        else "frozen against an untrained encoder,"
+    )
     parts = [
         wording.format(budgets(labels, last))
         for outcome, (wording, last) in SAID.items()
@@ -50,7 +54,7 @@ def answer(worth: Worth) -> str:
         one = int(worth.cells["pairs"].max()) < 2
         text += f" (there is one {unit} only)" if one else f" (nothing differs between {unit}s)"
     tested = int(worth.cells["p"].notna().sum())
-    return f"{text} (corrected for {tested} budgets)." if tested > 1 else f"{text}."
+    return f"{text} (Holm over {tested} label budgets)." if tested > 1 else f"{text}."
 
 
 def budgets(labels: Sequence[str], last: str = "and") -> str:

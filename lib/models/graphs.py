@@ -66,7 +66,7 @@ class RecordedStep:
         self.recordings: dict[tuple[torch.Size, ...], Recording] = {}
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Do one step. What comes back is overwritten by the next step of the same shape."""
+        """Do one step. What comes back, and the gradients, are overwritten by the next step."""
         if inputs[0].device.type != "cuda" or not self.record:
             return self.run(*inputs)
         shapes = tuple(value.shape for value in inputs)
@@ -96,25 +96,31 @@ class RecordedStep:
         return self.step(*inputs)
 
     def recording(self, inputs: tuple[Tensor, ...]) -> Recording:
-        """The step for inputs like these, recorded; weights, their buffers and the step undone.
+        """The step for inputs like these, recorded; what it did to buffers is undone.
 
         A graph writes the gradients, rather than adding to them: there are none when it begins.
         """
         own = tuple(value.clone() for value in inputs)
         before = [buffer.clone() for buffer in self.buffers]
+        try:
+            return self.record_on(own)
+        finally:
+            with torch.no_grad():
+                for buffer, value in zip(self.buffers, before, strict=True):
+                    buffer.copy_(value)
+
+    def record_on(self, inputs: tuple[Tensor, ...]) -> Recording:
+        """Run the step a few times on these inputs, then record it."""
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(WARM_UP):
-                self.run(*own)
+                self.run(*inputs)
         torch.cuda.current_stream().wait_stream(aside)
         for parameter in self.parameters:
             parameter.grad = None
         pool = next((r.graph.pool() for r in self.recordings.values()), None)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            result = self.step(*own)
-        with torch.no_grad():
-            for buffer, value in zip(self.buffers, before, strict=True):
-                buffer.copy_(value)
-        return Recording(graph, own, result, [p.grad for p in self.parameters])
+            result = self.step(*inputs)
+        return Recording(graph, inputs, result, [p.grad for p in self.parameters])

@@ -122,8 +122,9 @@ def known_or_own(y: Tensor) -> Tensor:
 class Views:
     """Some images' two views before they are made, a row of everything for an image.
 
-    index: int64 [n]; drawn: parameters of both views; numbers: the same packed on the device,
-    [n, 2K], where steps are recorded; y: labels of SupCon on the device.
+    index: int64 [n], at the images' place where steps are recorded, else on the CPU; drawn:
+    parameters of both views; numbers: the same packed on the device, [n, 2K], where steps are
+    recorded; y: labels of SupCon on the device.
     """
 
     index: Tensor
@@ -210,6 +211,10 @@ class ContrastiveModule(SteppingModule[Views]):
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's record."""
         self.totals, self.epoch_began = [], time.time()
+
+    def can_record(self) -> bool:
+        """Whether a step here is one process's, on a GPU, with views that can be recorded."""
+        return super().can_record() and self.augment.can_stay_unread
 
     def prepare(self, index: Tensor) -> Views:
         """Both views' parameters and the labels of the images at `index` int64 [n]."""

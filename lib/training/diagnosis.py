@@ -64,13 +64,14 @@ class Diagnosis(Callback):
         if not hasattr(pl_module.recipe, "temperature"):
             return
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if time.monotonic() - self.looked < LOOKS and not last:
+        # All ranks or none: one that stops leaves the others waiting for it; clocks differ.
+        if not trainer.strategy.broadcast(last or time.monotonic() - self.looked >= LOOKS):
             return
         self.looked = time.monotonic()
         if has_collapsed(pl_module.encoder, pl_module.store):
             raise TrainingError(
-                f"the features collapsed in epoch {trainer.current_epoch + 1}: all images have "
-                f"the same. {causes(pl_module)}"
+                f"the features had collapsed by epoch {trainer.current_epoch + 1}: all images "
+                f"have the same. {causes(pl_module)}"
             )
 
     def check_loss(self, trainer: pl.Trainer, pl_module: Any) -> None:

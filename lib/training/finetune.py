@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -178,12 +179,14 @@ def train_within_memory(
             train_module(module, folder, device, show_progress)
         except MemoryFullError as error:
             full = error.with_traceback(None)
-            full.__cause__ = None  # its traceback holds on to the batch that did not fit
+            # Their tracebacks hold on to the batch that did not fit.
+            full.__cause__ = full.__context__ = None
         if full is None:
             return module
         batch = min(module.recipe.batch_size, len(module.y))
         del module
         parts = halve(parts, batch, full)
+        gc.collect()
         if device.startswith("cuda"):
             torch.cuda.empty_cache()
 

@@ -119,8 +119,9 @@ def parameter_groups(
 class Labelled:
     """Some labelled images before they are augmented, a row of everything for an image.
 
-    rows: int64 [n], where in the store; y: labels on the device; drawn: parameters of their
-    augmentation; numbers: the same packed on the device, [n, K], where steps are recorded.
+    rows: int64 [n], where in the store, at the images' place where steps are recorded, else on the
+    CPU; y: labels on the device; drawn: parameters of their augmentation; numbers: the same packed
+    on the device, [n, K], where steps are recorded.
     """
 
     rows: Tensor
@@ -196,13 +197,18 @@ class FinetuneModule(SteppingModule[Labelled]):
         """Begin the epoch's record."""
         self.totals, self.epoch_began = [], time.time()
 
+    def can_record(self) -> bool:
+        """Whether a step here is whole, on a GPU, with views that can be recorded."""
+        whole = self.parts == 1 and (self.augment is None or self.augment.can_stay_unread)
+        return whole and super().can_record()
+
     def prepare(self, index: Tensor) -> Labelled:
         """Augmentation and labels of the images at positions `index` int64 [n]."""
         rows, y = self.position[index], send(self.y[index], self.device)
         drawn: list[Drawn] = []
         if self.augment is not None:
             drawn = self.augment.draw(len(rows), *self.store.side, self.generator)
-        if self.parts > 1 or not self.can_record():
+        if not self.can_record():
             return Labelled(rows, y, drawn, None)
         self.like = drawn
         numbers = send(pack([drawn]), self.device) if drawn else y.new_empty(len(y), 0)

@@ -19,7 +19,7 @@ from lib.training.objective import probabilities
 
 # More neighbours to choose from, or more queries, would not change which epoch wins, only its time.
 BANK, QUERIES = 5000, 2000
-# Images whose features are compared after each epoch: a breakdown shows in a few
+# Images whose features are compared now and then: a breakdown shows in a few
 # (`lib.training.diagnosis`).
 LOOKED_AT = 64
 

@@ -130,8 +130,10 @@ class SteppingModule(pl.LightningModule, Generic[Given]):
         """What the steps of a stretch of the current epoch need."""
         if self.at != (self.current_epoch, stretch) or self.given is None:
             self.at = self.current_epoch, stretch
-            self.given = next(self.source) if self.ahead is None else self.ahead
+            self.given = next(self.source, None) if self.ahead is None else self.ahead
             self.ahead = None
+        if self.given is None:  # Lightning would take a StopIteration for the end of the epoch
+            raise RuntimeError(f"no batches beyond epoch {self.recipe.epochs} of the recipe")
         return self.given
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
@@ -152,7 +154,7 @@ class SteppingModule(pl.LightningModule, Generic[Given]):
             if self.recorded is None:
                 optimizer.zero_grad()
             loss = self.loss_of_part(given, part)
-            if loss.requires_grad:
+            if self.recorded is None:
                 self.manual_backward(loss)
             if self.recipe.gradient_clip:
                 self.clip_gradients(optimizer, self.recipe.gradient_clip, "norm")
@@ -162,6 +164,11 @@ class SteppingModule(pl.LightningModule, Generic[Given]):
         if self.can_record():
             self.ahead = next(self.source, None)
         return torch.stack(losses)
+
+    def forget(self) -> None:
+        """Let go of what only a training needs: graphs hold a batch's activations on the GPU."""
+        self.recorded = self.at = self.given = self.ahead = None
+        self.source = iter(())
 
     def can_record(self) -> bool:
         """Whether a step here is one process's, on a GPU."""

@@ -22,6 +22,7 @@ from lib.training.checkpoint import CompleteCheckpointIO, seconds_between, usabl
 from lib.training.diagnosis import Diagnosis
 from lib.training.memory import memory_of
 from lib.training.ranks import ALONE, Crew, SharedBatchNorm2d
+from lib.training.steps import SteppingModule
 
 # Seconds between two checkpoints; None: as `lib.training.checkpoint` says when the training begins.
 CHECKPOINT_SECONDS: float | None = None
@@ -88,7 +89,7 @@ class TimedCheckpoint(ModelCheckpoint):
 
 
 def fit(
-    module: pl.LightningModule,
+    module: SteppingModule[Any],
     folder: Path,
     *,
     epochs: int,
@@ -135,8 +136,11 @@ def fit(
         recipe: Any = module.recipe
         contrastive = hasattr(recipe, "temperature")
         full = memory_of(device, recipe.batch_size, contrastive=contrastive)
-        with full, one_thread(kind == "cuda"):
-            trainer.fit(module, weights_only=True, ckpt_path=usable(last))
+        try:
+            with full, one_thread(kind == "cuda"):
+                trainer.fit(module, weights_only=True, ckpt_path=usable(last))
+        finally:
+            module.forget()
 
 
 @contextlib.contextmanager

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lib.augment import SEQUENCES, make_augment
+from lib.augment import SEQUENCES, Pipeline, make_augment
 from lib.augment.ops import (
     ColourJitter,
+    Drawn,
     EqualizeLuma,
     Flip,
     GaussianBlur,
     Greyscale,
+    Op,
     RandomResizedCrop,
     Rotate,
     Sharpness,
@@ -296,3 +298,25 @@ def test_same_views_on_the_accelerator(name: str) -> None:
     view, x = make_augment(name, 28, 3), images()
     difference = (view(x, seeded(9)) - view(x.cuda(), seeded(9)).cpu()).abs().flatten(1).amax(1)
     assert (difference < 1e-4).float().mean() > 0.9
+
+
+def test_an_op_of_ones_own_need_not_be_left_unread() -> None:
+    """It works everywhere, and says that a step with it cannot be recorded."""
+
+    class Invert(Op):
+        label = "inverted"
+
+        def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Drawn:
+            return (torch.rand(n, generator=generator) < 0.5,)
+
+        def apply(self, x: Tensor, drawn: Drawn, own: bool = False) -> Tensor:
+            mask = torch.from_numpy(drawn[0].numpy())  # on the CPU, as promised
+            return torch.where(mask.view(-1, 1, 1, 1), 1 - x, x)
+
+    own, x = Pipeline("own", 3, (Flip(0.5), Invert())), images(8)
+    assert own(x, seeded(0)).shape == x.shape
+    assert not own.can_stay_unread
+    with pytest.raises(NotImplementedError, match="Invert has no apply_unread"):
+        own.apply_unread(x, own.draw(8, 28, 28, seeded(0)))
+    for name in SEQUENCES:
+        assert make_augment(f"{name} rotation=10", 28, 3).can_stay_unread

@@ -221,7 +221,8 @@ def test_the_answer_is_computed_and_stands_first(lab: Any) -> None:
     box = soup.select_one("main > .answer")
     assert box is not None
     assert len(box.find_all("li")) == 3
-    assert box.find("li").text.startswith("On cells (28 px), against an untrained ")
+    said = box.find("li").text
+    assert said.startswith("On cells (28 px), pretraining (SimCLR, novel), frozen against an ")
     assert "clearly better in all 2 (+0.105 AUROC on average over 2 comparisons)." in box.text
     assert soup.find(class_="question").find_next_sibling(class_="answer") is box
     lab.finish("data-a")

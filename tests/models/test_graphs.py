@@ -125,6 +125,42 @@ def test_a_step_that_cannot_be_recorded_is_run(monkeypatch: pytest.MonkeyPatch) 
         RecordedStep(step_of(parts()), nn.Linear(1, 1))(on_gpu(4))
 
 
+def test_a_failed_recording_leaves_no_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Running statistics are those of one step, whatever was tried before it."""
+
+    def fail(self: RecordedStep, inputs: tuple[Tensor, ...]) -> Any:
+        for _ in range(3):
+            self.run(*inputs)
+        raise RuntimeError("capturing failed")
+
+    monkeypatch.setattr(RecordedStep, "record_on", fail)
+    both, other = parts(), parts()
+    step = RecordedStep(step_of(both), both)
+    with pytest.raises(RuntimeError, match="capturing failed"):
+        step.recording((images(4),))
+    for mine, untouched in zip(both.buffers(), other.buffers(), strict=True):
+        assert torch.equal(mine, untouched)
+
+
+def test_gradients_are_the_recorded_ones_whoever_replaced_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gradient = torch.ones(1, 1)
+    recording = SimpleNamespace(
+        graph=SimpleNamespace(replay=lambda: None),
+        inputs=[SimpleNamespace(copy_=lambda value, non_blocking: None)],
+        result=0,
+        gradients=[gradient],
+    )
+    monkeypatch.setattr(RecordedStep, "recording", lambda self, inputs: recording)
+    network = nn.Linear(1, 1, bias=False)
+    step: Any = RecordedStep(lambda x: x, network)
+    for _ in range(2):
+        network.weight.grad = None  # as an optimizer's zero_grad leaves it
+        step(on_gpu(3))
+        assert network.weight.grad is gradient
+
+
 @CUDA
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.02), ("bf16", 0.05)])
 def test_a_recorded_step_computes_the_same(precision: str, tolerance: float) -> None:

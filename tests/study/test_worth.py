@@ -37,9 +37,9 @@ def test_each_budget_by_its_own_difference(tmp_path: Path) -> None:
     assert found.at("not worth it") == ["1000"]
     assert found.at("no clear difference") == ["all"]
     assert answer(found) == (
-        "On cells (28 px), pretraining (SimCLR, novel) is worth it with 50 and 100 labels, and is "
-        "not worth it with 1000 labels, where it costs, and makes no clear difference with all "
-        "labels (corrected for 4 budgets)."
+        "On cells (28 px), pretraining (SimCLR, novel), finetuned against training from scratch, "
+        "is worth it with 50 and 100 labels, and is not worth it with 1000 labels, where it costs, "
+        "and makes no clear difference with all labels (Holm over 4 label budgets)."
     )
     said = numbers(found)
     assert said.startswith(
@@ -110,5 +110,6 @@ def test_a_published_study_has_its_answer() -> None:
     assert len(said) == len(found) >= 2
     assert all(s.startswith("On ") and "pretraining (SimCLR, " in s for s in said)
     for worth, sentence in zip(found, said, strict=True):
-        assert ("against an untrained encoder" in sentence) != worth.whole
-        assert "(corrected for " in sentence
+        assert ("frozen against an untrained encoder" in sentence) != worth.whole
+        assert ("finetuned against training from scratch" in sentence) == worth.whole
+        assert "(Holm over " in sentence

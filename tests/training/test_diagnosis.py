@@ -61,7 +61,7 @@ def test_images_all_alike_collapse_and_are_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as caught:
         run(tmp_path, with_images(plain), augment="simple", stem="imagenet")
     said = str(caught.value)
-    assert said.startswith("the features collapsed in epoch 1: all images have the same. ")
+    assert said.startswith("the features had collapsed by epoch 1: all images have the same. ")
     assert "47 of 48 images looked at are copies of another" in said
     assert "48 of 48 images looked at have a single colour" in said
 

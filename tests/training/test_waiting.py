@@ -16,10 +16,16 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib.augment import Pipeline, make_augment
+from lib.evaluation.remedies import (
+    balanced_softmax_loss,
+    focal_loss,
+    weighted_cross_entropy,
+)
 from lib.models import graphs
 from lib.models.encoder import build_encoder
 from lib.moving import send
 from lib.training.contrastive import ContrastiveModule
+from lib.training.objective import Loss, cross_entropy
 from lib.training.schedule import build_optimizer
 from tests.training.test_pretrain import RECIPE
 
@@ -99,3 +105,38 @@ def test_nothing_is_read_back(method: str, monkeypatch: pytest.MonkeyPatch) -> N
         assert len(copies.seen) == 1
         with pytest.raises(DataDependentOutputException):
             loss.item()
+
+
+class Sent(TorchDispatchMode):
+    """Counts copies from the host to a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.device.type == "cuda":
+            self.count += any(isinstance(a, Tensor) and a.device.type == "cpu" for a in args)
+        return result
+
+
+LOSSES = {
+    "weights": weighted_cross_entropy(torch.tensor([0.5, 1.5])),
+    "prior": balanced_softmax_loss(torch.tensor([-1.0, -0.5])),
+    "focal": focal_loss(2.0),
+    "plain": cross_entropy,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_a_loss_sends_what_it_needs_once(loss: Loss) -> None:
+    """A recorded step copies nothing from the host; before it is recorded it is run."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        logits, y = torch.zeros(4, 2, device="cuda"), torch.zeros(4, dtype=torch.int64).to("cuda")
+        loss(logits, y)
+        with Sent() as sent:
+            loss(logits, y)
+            assert sent.count == 0
+            torch.zeros(2).to("cuda")  # the test can fail: this is one
+            assert sent.count == 1
