@@ -166,26 +166,31 @@ def balanced_gains() -> str:
     return gains("balanced_accuracy")
 
 
-def transfer(study: str = TRANSFER) -> str:
-    """Frozen encoders of every source on every target: test AUROC with all labels, over seeds.
+def transfer() -> str:
+    """Frozen encoders of every source on every target of the study of transfer."""
+    return transfer_matrix(read_summary(RESULTS / TRANSFER / "summary.csv"))
 
-    In bold the encoders that are clearly better than the untrained one, paired by seed.
+
+def transfer_matrix(table: pd.DataFrame, labels: str = "all") -> str:
+    """Test AUROC of probes with a label budget, mean over seeds: a row a target, a column a source.
+
+    In bold what is clearly above the untrained encoder, paired by seed.
     """
-    table = measurements(read_summary(RESULTS / study / "summary.csv"), "auroc")
-    table = table[(table["protocol"] == "probe") & (table["labels"] == "all")]
-    table = table.drop_duplicates(["dataset", "method", "seed"])  # a floor is in several reports
-    by_seed = table.pivot(index=["dataset", "method"], columns="seed", values="value")
-    targets = list(dict.fromkeys(table["dataset"]))
+    found = measurements(table, "auroc")
+    found = found[(found["protocol"] == "probe") & (found["labels"] == labels)]
+    # A floor stands in several reports with the same value.
+    seeds = found.groupby(["dataset", "method", "seed"])["value"].mean().unstack()
+    targets = list(dict.fromkeys(found["dataset"]))
     rows = []
     for target in targets:
-        here = by_seed.loc[target]
+        here = seeds.loc[target]
         cells = [f"{here.loc['random'].mean():.3f}"]
         for source in targets:
             method = "simclr" if source == target else f"simclr from {source}"
             if method not in here.index:
                 cells.append("")
                 continue
-            gain = paired_test(list(here.loc[method] - here.loc["random"]))
+            gain = paired_test(list((here.loc[method] - here.loc["random"]).dropna()))
             text = f"{here.loc[method].mean():.3f}"
             cells.append(f"**{text}**" if gain.low > 0 else text)
         rows.append([name_dataset(target), *cells])
