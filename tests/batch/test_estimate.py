@@ -46,7 +46,7 @@ def planned(name: str, notebook: str, needs: tuple[str, ...] = (), **params: Any
 
 PRETRAIN = planned("p", "01_pretrain", epochs=3, knn_every=3, batch_size=50, stem="small")
 PROBE = planned("q", "02_probe", ("p",), init="p", stem="strided")
-ENCODER = 600 * TRAIN + 6 * STEP + (2 * 120 + 3 * 64) * EMBED + 600 * VIEW
+ENCODER = 600 * TRAIN + 6 * STEP + (2 * 120 + 2 * 64) * EMBED + 600 * VIEW
 COMPUTING = BESIDE["01_pretrain"] + ENCODER
 PROBING = BESIDE["02_probe"] + 2 * 160 * EMBED
 
@@ -113,8 +113,8 @@ def test_finished_runs_on_such_a_device_win(
     finish(tmp_path, "p", 3 * COMPUTING, device)
     longer = replace(PRETRAIN, name="r", params={**PRETRAIN.params, "epochs": 6})
     found = Estimates([PRETRAIN, longer, PROBE], 1, tmp_path)
-    # Twice the epochs; the monitor looks three times instead of twice.
-    expected = BESIDE["01_pretrain"] + 2 * ENCODER - 120 * EMBED
+    # Twice the epochs; the monitor looks three times instead of twice, the diagnosis as often.
+    expected = BESIDE["01_pretrain"] + 2 * ENCODER - (120 + 2 * 64) * EMBED
     assert found.seconds["r"] == pytest.approx(STARTUP + factor * expected)
     assert found.seconds["q"] == pytest.approx(STARTUP + PROBING)
     assert found.corrected == (["01_pretrain"] if factor > 1 else [])

@@ -66,7 +66,7 @@ def test_images_all_alike_collapse_and_are_named(tmp_path: Path) -> None:
     assert "48 of 48 images looked at have a single colour" in said
 
 
-@pytest.mark.parametrize(("seconds", "looks"), [(0.0, [1, 2, 3, 4, 5]), (1e9, [1, 5])])
+@pytest.mark.parametrize(("seconds", "looks"), [(0.0, [1, 2, 3]), (1e9, [1, 3])])
 def test_features_are_looked_at_now_and_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, looks: list[int]
 ) -> None:
@@ -82,7 +82,7 @@ def test_features_are_looked_at_now_and_then(
     end = Diagnosis.on_train_epoch_end
     monkeypatch.setattr(Diagnosis, "on_train_epoch_end", look)
     monkeypatch.setattr(diagnosis, "LOOKS", seconds)
-    run(tmp_path, epochs=5)
+    run(tmp_path, epochs=3)
     assert seen == looks
 
 
