@@ -20,12 +20,13 @@ from lib.models.encoder import Encoder
 from lib.models.graphs import project
 from lib.moving import send
 from lib.params import as_list
+from lib.training.batches import mix
 from lib.training.contrastive import Row
 from lib.training.memory import SMALLEST, loss_in_parts
 from lib.training.monitor import ScoreMonitor
 from lib.training.objective import Objective
 from lib.training.schedule import learning_rate_share, optimizer_of, without_decay
-from lib.training.steps import Batches, SteppingModule, mix
+from lib.training.steps import Batches, SteppingModule
 from lib.training.witness import Seen, Witness
 
 

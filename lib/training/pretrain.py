@@ -24,7 +24,8 @@ from lib.models.encoder import Encoder, freeze_stages, unfreeze
 from lib.models.weights import load_init, save_encoder
 from lib.params import PARAMETERS
 from lib.run import Run
-from lib.training.contrastive import ContrastiveModule, EpochBatches, Recipe, Row
+from lib.training.batches import EpochBatches
+from lib.training.contrastive import ContrastiveModule, Recipe, Row
 from lib.training.monitor import KnnMonitor
 from lib.training.ranks import ALONE, Crew, from_first
 

@@ -18,16 +18,12 @@ import torch
 from torch import Tensor
 
 from lib.models.graphs import RecordedStep
+from lib.training.batches import mix
 from lib.training.ranks import world_size
 
 # Batches of a stretch: after it the loss is looked at, which waits for the device.
 STRETCH = 50
 Given = TypeVar("Given")
-
-
-def mix(seed: int, epoch: int, stream: int) -> int:
-    """One generator seed from a run's seed, an epoch and a stream, far from its neighbours."""
-    return (seed * 1_000_003 + epoch * 7_919 + stream * 104_729) * 2_654_435_761 % 2**63
 
 
 class Batches(Protocol):

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lib.data.base import DataError, DataSet
-from lib.training.contrastive import ContrastiveModule, EpochBatches, Recipe, mix
+from lib.training.batches import EpochBatches, mix
+from lib.training.contrastive import ContrastiveModule, Recipe
 from lib.training.monitor import KnnMonitor
 from lib.training.pretrain import Pretraining, pretrain
 from tests.tiny import make_dataset

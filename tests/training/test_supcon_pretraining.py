@@ -17,7 +17,8 @@ from lib.data.budget import choose_labels
 from lib.data.store import ImageStore
 from lib.losses import nt_xent, sup_con
 from lib.models.encoder import build_encoder
-from lib.training.contrastive import BalancedBatches, ContrastiveModule, EpochBatches, known_or_own
+from lib.training.batches import BalancedBatches, EpochBatches
+from lib.training.contrastive import ContrastiveModule, known_or_own
 from lib.training.pretrain import pretrain, supcon_labels, visible_labels
 from tests.tiny import make_dataset
 from tests.training.test_pretrain import RECIPE, run, weights
