@@ -13,6 +13,9 @@ from lib.run import Run
 def embed_sources(data: DataSet, run: Run) -> dict[str, dict[str, Features]]:
     """Features of every split from the run's encoder and, with `floors`, from a random encoder of
     the same architecture and from raw pixels: method → split → float32 [N, D].
+
+    An encoder of grey images meets colour ones without their colour, and the reverse; the floors
+    see the images as they are, so that they are the same beside every encoder.
     """
     sources: dict[str, dict[str, Features]] = {}
     for name, encoder in source_encoders(data, run).items():
@@ -37,7 +40,7 @@ def source_encoders(data: DataSet, run: Run) -> dict[str, Encoder | None]:
         encoder = load_frozen(data, run)
         encoders[run.method] = encoder
         if p.floors:
-            about = encoder.architecture, encoder.stem, encoder.channels
+            about = encoder.architecture, encoder.stem, data.channels
             encoders["random"] = freeze(build_encoder(*about, seed=p.seed))
     if p.floors:
         encoders[PIXELS] = None

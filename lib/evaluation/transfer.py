@@ -23,6 +23,11 @@ from lib.training.further import Shape, further_method, pretrain_further, shape_
 from lib.training.pretrain import Pretraining, pretraining_rows
 
 FLOOR = "random"
+# What becomes of images with that many channels in an encoder of the other kind.
+CHANNELS = {
+    1: "Pretrained on colour, used on grey images, which go through it three times repeated.",
+    3: "Pretrained on grey images: it sees these without their colour, which random weights see.",
+}
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,11 @@ def study_transfer(run: Run, data: DataSet, budgets: Sequence[Budget]) -> Transf
 
     Each start is probed frozen and, with `finetuned`, finetuned at each budget by one recipe. With
     `floors`, or where there is no pretrained encoder, stand beside it: the same architecture with
-    random weights and, where they can be had without a download, ImageNet weights. An encoder that
-    was last trained on `data` itself gets no further pretraining. Trainings lie in `checkpoints/`
-    of the run's folder, from where an interrupted run goes on; what further pretraining leaves is
-    written as encoder.safetensors. The test split is scored once by each classifier.
+    random weights, which see the channels of `data` whatever the encoder's, and, where they can be
+    had without a download, ImageNet weights. An encoder that was last trained on `data` itself
+    gets no further pretraining. Trainings lie in `checkpoints/` of the run's folder, from where an
+    interrupted run goes on; what further pretraining leaves is written as encoder.safetensors. The
+    test split is scored once by each classifier.
     """
     p = run.params
     like = shape_of(run, data)
@@ -115,7 +121,7 @@ def encoder_maker(start: Start, like: Shape, data: DataSet, seed: int) -> Callab
 
     def make() -> Encoder:
         if start.init == "scratch":
-            return build_encoder(like.architecture, like.stem, like.channels, seed=seed)
+            return build_encoder(like.architecture, like.stem, data.channels, seed=seed)
         asked: tuple[Any, ...] = (None, None, None)
         if start.init == "imagenet":
             asked = (like.architecture, like.stem, data.channels)
@@ -132,9 +138,12 @@ def describe_source(run: Run, data: DataSet) -> list[str]:
     if trained_last_on(run):
         notes.append("The encoder was last trained on this data set: no further pretraining.")
     if Path(p.init).suffix == ".safetensors":
-        size = int(read_header(p.init)["size"])
+        header = read_header(p.init)
+        size = int(header["size"])
         if size != data.size:
             notes.append(f"Pretrained on images of {size} px, used on images of {data.size} px.")
+        if header["channels"] != data.channels:
+            notes.append(CHANNELS[data.channels])
     return notes
 
 

@@ -276,7 +276,7 @@ def starting_encoder(run: Run, data: DataSet, init: str | None = None) -> Callab
     """What makes the encoder a finetuning starts from, afresh at each call.
 
     init: the run's own unless given; `scratch` is the architecture of the run's encoder with
-    random weights from the run's seed.
+    random weights from the run's seed, for images of the data's own channels.
     """
     p = run.params
     init = init or p.init
@@ -285,7 +285,7 @@ def starting_encoder(run: Run, data: DataSet, init: str | None = None) -> Callab
     def make() -> Encoder:
         if init == "scratch" and p.init not in ("scratch", "imagenet"):
             like, _ = load_init(p.init, None, None, None, seed=p.seed)
-            return build_encoder(like.architecture, like.stem, like.channels, seed=p.seed)
+            return build_encoder(like.architecture, like.stem, data.channels, seed=p.seed)
         asked = named if init in ("scratch", "imagenet") else (None, None, None)
         return load_init(init, *asked, seed=p.seed)[0]
 

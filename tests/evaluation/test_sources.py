@@ -59,8 +59,12 @@ def test_floors_vary_with_the_seed_and_can_be_left_out(file: Path, tmp_path: Pat
 
 
 def test_a_grey_encoder_sees_colour_images(file: Path, tmp_path: Path) -> None:
-    run = make_run(tmp_path, TRAINED, init=str(file), floors=False)
-    assert embed_sources(make_data(), run)["simclr"]["val"].shape == (18, 512)
+    data, run = make_data(), make_run(tmp_path, TRAINED, init=str(file), seed=3)
+    features = embed_sources(data, run)
+    assert features["simclr"]["val"].shape == (18, 512)
+    # What the encoder loses, the colour, the floor beside it does not.
+    floor = embed_splits(build_encoder("resnet18", "small", 3, seed=3), data, "cpu")
+    np.testing.assert_allclose(features["random"]["val"], floor["val"], atol=1e-5)
 
 
 def test_probing_leaves_the_encoder_as_it_was(

@@ -14,7 +14,7 @@ import torch
 from lib.data.base import DataSet
 from lib.evaluation import transfer
 from lib.evaluation.evaluate import label_budgets, probe_features
-from lib.evaluation.transfer import Transfer, imagenet_fits, study_transfer, transfer_rows
+from lib.evaluation.transfer import CHANNELS, Transfer, imagenet_fits, study_transfer, transfer_rows
 from lib.identity import RANDOM, Origin
 from lib.models.embed import embed_splits
 from lib.models.encoder import build_encoder, freeze
@@ -110,6 +110,7 @@ def test_every_start_frozen_and_finetuned(studied: tuple[Run, Transfer, Path]) -
     assert found.test("imagenet", "probe", "12") is None
     assert any("imagenet stem" in note for note in found.notes)
     assert "Pretrained on images of 28 px, used on images of 12 px." in found.notes
+    assert CHANNELS[3] in found.notes
 
 
 def test_the_source_is_probed_as_it_was_saved(
@@ -127,6 +128,21 @@ def test_the_source_is_probed_as_it_was_saved(
         r = found.test(kind, "probe", "12")
         assert r is not None
         np.testing.assert_allclose(r.predictions.scores, expected[0], atol=1e-5)
+
+
+def test_random_weights_see_the_images_as_they_are_beside_any_source(
+    studied: tuple[Run, Transfer, Path], data: DataSet
+) -> None:
+    run, found, _ = studied
+    untrained = freeze(build_encoder("resnet18", "strided", 3, seed=run.params.seed))
+    features = {"random": embed_splits(untrained, data, "cpu")}
+    budgets = label_budgets(data, "12", 0, 0)[0]
+    expected = probe_features(features, data, budgets, knn_k=5, bootstrap=100)
+    for protocol in ("probe", "knn"):
+        r = found.test("random", protocol, "12")
+        assert r is not None
+        same = next(e for e in expected if e.protocol == protocol and e.predictions.split == "test")
+        np.testing.assert_allclose(r.predictions.scores, same.predictions.scores, atol=1e-5)
 
 
 def test_further_pretraining_leaves_an_encoder_that_says_how_it_was_made(

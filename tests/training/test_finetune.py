@@ -435,9 +435,9 @@ def test_starting_encoders(tmp_path: Path) -> None:
     first, second = scratch(), scratch()
     name = "resnet.layer1.0.conv1.weight"
     assert torch.equal(loaded.state_dict()[name], pretrained.state_dict()[name])
-    # From scratch is what the file's encoder would be without its training.
-    assert (first.architecture, first.stem, first.channels) == ("resnet18", "small", 1)
-    own = build_encoder("resnet18", "small", 1, seed=3).state_dict()
+    # From scratch has the file's architecture, and sees the colour of these images.
+    assert (first.architecture, first.stem, first.channels) == ("resnet18", "small", 3)
+    own = build_encoder("resnet18", "small", 3, seed=3).state_dict()
     assert torch.equal(first.state_dict()[name], own[name])
     assert first is not second
     assert torch.equal(first.state_dict()[name], second.state_dict()[name])
