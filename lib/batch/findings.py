@@ -243,6 +243,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "against_earlier": against_earlier,
     "gains": gains,
     "balanced_gains": balanced_gains,
+    "transfer": transfer,
     "selection": selection,
     "search": search,
 }
