@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from lib.batch.readme import read_studies
+from lib.data.embedded import is_synthetic
 from lib.files import write_text
 from lib.names import name_source
 from lib.params import ROOT
-from lib.statistics.paired import Paired, paired_test
-from lib.study.claims import over_baseline, over_untrained
-from lib.study.measurements import label_order, measurements, read_summary
+from lib.statistics.paired import Paired, holm, paired_test
+from lib.study.claims import judge, over_baseline, over_untrained
+from lib.study.measurements import VERDICT, label_order, measurements, read_summary
 from lib.study.published import name_dataset, published_as, read_published
 
 RESULTS = ROOT / "results"
@@ -49,29 +50,40 @@ def table_of(names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def with_interval(mean: float, low: float, high: float, sign: bool = True) -> str:
-    """`+0.041 [+0.001, +0.080]`; in bold where the interval leaves zero out (of a difference)."""
+    """`+0.041 [+0.001, +0.080]`, signed for a difference."""
     form = "+.3f" if sign else ".3f"
     if math.isnan(low):
-        return f"{mean:{form}} (one unit)"
-    text = f"{mean:{form}} [{low:{form}}, {high:{form}}]"
-    return f"**{text}**" if sign and low * high > 0 else text
+        return f"{mean:{form}} (no interval)"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def bold(text: str, clear: bool) -> str:
+    """The text, in bold if what it says is clear."""
+    return f"**{text}**" if clear else text
 
 
 def claims() -> str:
-    """What each study says on each claim: a row a claim, a column a study."""
+    """What each study says on each claim: a row a claim, a column a study.
+
+    By today's rules, whichever code wrote the study's own report. In bold where the verdict is for
+    or against the claim, after correction for the number of comparisons.
+    """
     found: dict[str, dict[str, str]] = {}
     for path in sorted(RESULTS.glob("*/summary.csv")):
         table = read_summary(path)
-        for row in table[table["protocol"] == "verdict"].to_dict("records"):
-            mean, low, high = (float(row[name]) for name in ("value", "low", "high"))
-            claim = str(row["metric"]).removeprefix("claim_")
-            found.setdefault(path.parent.name, {})[claim] = with_interval(mean, low, high)
+        table = table[(table["protocol"] != VERDICT) & ~table["dataset"].map(is_synthetic)]
+        for claim, verdict in judge(table).items():
+            if verdict.tested:
+                t = verdict.effect
+                clear = verdict.answer in ("supported", "contradicted")
+                text = bold(with_interval(t.mean, t.low, t.high), clear)
+                found.setdefault(path.parent.name, {})[claim] = text
     rows = [[words, *(found[s].get(claim, "") for s in found)] for claim, words in CLAIMS.items()]
     return table_of(["", *(f"[{s}](../results/{s}/index.html)" for s in found)], rows)
 
 
 def against_published() -> str:
-    """All labels: every way of the studies on each data set beside the best figure published."""
+    """All labels: every way of the studies on each data set beside the best figure collected."""
     table, known = read_studies(RESULTS), read_published()
     rows = []
     for metric, words in METRICS.items():
@@ -92,7 +104,8 @@ def against_published() -> str:
             against = "" if math.isnan(best) else f"{best:.3f}"
             rows.append([name_dataset(dataset), words, way(method, protocol), own, against])
     rows.sort(key=lambda row: (row[0], row[1]))
-    return table_of(["data set", "", "ours", "mean, 95% interval", "best published"], rows)
+    heads = ["data set", "", "ours", "mean, 95% interval", "best in published.csv"]
+    return table_of(heads, rows)
 
 
 def against_earlier() -> str:
@@ -140,7 +153,10 @@ def way(method: str, protocol: str) -> str:
 
 
 def gains(metric: str = "auroc") -> str:
-    """What SimCLR adds at each label budget, paired by seed."""
+    """What SimCLR adds at each label budget, paired by seed.
+
+    In bold what stays clear of zero after Holm's correction over a data set's budgets.
+    """
     table = read_studies(RESULTS)
     scratch, untrained = over_baseline(table, metric, 0.95), over_untrained(table, metric, 0.95)
     parts = {
@@ -153,8 +169,12 @@ def gains(metric: str = "auroc") -> str:
         for labels in label_order([*scratch["labels"], *untrained["labels"]]):
             cells = []
             for cell in parts.values():
-                here = cell[(cell["dataset"] == dataset) & (cell["labels"] == labels)]
-                one = [with_interval(c.mean, c.low, c.high) for c in here.itertuples()]
+                budgets = cell[cell["dataset"] == dataset]
+                budgets = budgets.assign(corrected=holm(list(budgets["p"])))
+                one = [
+                    bold(with_interval(c.mean, c.low, c.high), c.corrected < 0.05)
+                    for c in budgets[budgets["labels"] == labels].itertuples()
+                ]
                 cells.append(one[0] if one else "")
             if any(cells):
                 rows.append([name_dataset(dataset), labels, *cells])
@@ -174,7 +194,8 @@ def transfer() -> str:
 def transfer_matrix(table: pd.DataFrame, labels: str = "all") -> str:
     """Test AUROC of probes with a label budget, mean over seeds: a row a target, a column a source.
 
-    In bold what is clearly above the untrained encoder, paired by seed.
+    In bold where the interval of the difference from the untrained encoder, paired by seed, is
+    above zero, in italics where it is below; not corrected for the number of cells.
     """
     found = measurements(table, "auroc")
     found = found[(found["protocol"] == "probe") & (found["labels"] == labels)]
@@ -192,7 +213,7 @@ def transfer_matrix(table: pd.DataFrame, labels: str = "all") -> str:
                 continue
             gain = paired_test(list((here.loc[method] - here.loc["random"]).dropna()))
             text = f"{here.loc[method].mean():.3f}"
-            cells.append(f"**{text}**" if gain.low > 0 else text)
+            cells.append(f"*{text}*" if gain.high < 0 else bold(text, gain.low > 0))
         rows.append([name_dataset(target), *cells])
     sources = [f"from {name_dataset(source)}" for source in targets]
     return table_of(["probed on", "untrained", *sources], rows)
@@ -220,7 +241,7 @@ def selection() -> str:
         "chosen on validation": "{}, chosen by validation",
         "chosen on test": "{}, chosen by test",
         "overstated by": "{}, overstated by choosing on test",
-        "of it luck, at most": "{}, optimism on half of test",
+        "optimism on half of test": "{}, optimism on half of test",
     }
     rows = []
     for key, group in table.groupby(["dataset", "method", "protocol", "labels"], sort=False):
