@@ -15,16 +15,18 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from lib.batch.readme import read_studies
+from lib.data.embedded import is_synthetic
 from lib.files import write_text
 from lib.names import name_source
 from lib.params import ROOT
-from lib.statistics.paired import Paired, paired_test
-from lib.study.claims import over_baseline, over_untrained
-from lib.study.measurements import label_order, measurements, read_summary
-from lib.study.published import read_published
+from lib.statistics.paired import Paired, holm, paired_test
+from lib.study.claims import judge, over_baseline, over_untrained
+from lib.study.measurements import VERDICT, label_order, measurements, read_summary
+from lib.study.published import name_dataset, published_as, read_published
 
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "findings.md"
+TRANSFER = "real_transfer"
 SEARCH = "search/simclr_breastmnist.csv"
 CLAIMS = {
     "pretraining": "SimCLR above training from scratch, AUROC",
@@ -48,29 +50,40 @@ def table_of(names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def with_interval(mean: float, low: float, high: float, sign: bool = True) -> str:
-    """`+0.041 [+0.001, +0.080]`; in bold where the interval leaves zero out (of a difference)."""
+    """`+0.041 [+0.001, +0.080]`, signed for a difference."""
     form = "+.3f" if sign else ".3f"
     if math.isnan(low):
-        return f"{mean:{form}} (one unit)"
-    text = f"{mean:{form}} [{low:{form}}, {high:{form}}]"
-    return f"**{text}**" if sign and low * high > 0 else text
+        return f"{mean:{form}} (no interval)"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def bold(text: str, clear: bool) -> str:
+    """The text, in bold if what it says is clear."""
+    return f"**{text}**" if clear else text
 
 
 def claims() -> str:
-    """What each study says on each claim: a row a claim, a column a study."""
+    """What each study says on each claim: a row a claim, a column a study.
+
+    By today's rules, whichever code wrote the study's own report. In bold where the verdict is for
+    or against the claim, after correction for the number of comparisons.
+    """
     found: dict[str, dict[str, str]] = {}
     for path in sorted(RESULTS.glob("*/summary.csv")):
         table = read_summary(path)
-        for row in table[table["protocol"] == "verdict"].to_dict("records"):
-            mean, low, high = (float(row[name]) for name in ("value", "low", "high"))
-            claim = str(row["metric"]).removeprefix("claim_")
-            found.setdefault(path.parent.name, {})[claim] = with_interval(mean, low, high)
+        table = table[(table["protocol"] != VERDICT) & ~table["dataset"].map(is_synthetic)]
+        for claim, verdict in judge(table).items():
+            if verdict.tested:
+                t = verdict.effect
+                clear = verdict.answer in ("supported", "contradicted")
+                text = bold(with_interval(t.mean, t.low, t.high), clear)
+                found.setdefault(path.parent.name, {})[claim] = text
     rows = [[words, *(found[s].get(claim, "") for s in found)] for claim, words in CLAIMS.items()]
     return table_of(["", *(f"[{s}](../results/{s}/index.html)" for s in found)], rows)
 
 
 def against_published() -> str:
-    """All labels: every way of the studies on each data set beside the best figure published."""
+    """All labels: every way of the studies on each data set beside the best figure collected."""
     table, known = read_studies(RESULTS), read_published()
     rows = []
     for metric, words in METRICS.items():
@@ -81,7 +94,7 @@ def against_published() -> str:
             by_seed = group.groupby("seed")["value"].mean()
             t = paired_test(list(by_seed))
             theirs = known[
-                (known["dataset"] == dataset)
+                (known["dataset"] == published_as(dataset))
                 & (known["metric"] == metric)
                 & (known["labels"] == "all")
                 & (known["size"].astype(str) == "28")
@@ -89,9 +102,42 @@ def against_published() -> str:
             best = theirs["value"].astype(float).max() if len(theirs) else math.nan
             own = f"{t.mean:.3f}" if math.isnan(t.low) else with_interval(*spread(t), sign=False)
             against = "" if math.isnan(best) else f"{best:.3f}"
-            rows.append([dataset, words, way(method, protocol), own, against])
+            rows.append([name_dataset(dataset), words, way(method, protocol), own, against])
     rows.sort(key=lambda row: (row[0], row[1]))
-    return table_of(["data set", "", "ours", "mean, 95% interval", "best published"], rows)
+    heads = ["data set", "", "ours", "mean, 95% interval", "best in published.csv"]
+    return table_of(heads, rows)
+
+
+def against_earlier() -> str:
+    """SimCLR at every label budget beside the best of simclr-medical-imaging, in-domain."""
+    table, known = read_studies(RESULTS), read_published()
+    known = known[
+        known["source"].str.startswith("simclr-medical-imaging")
+        & (known["pretrained_on"] == known["dataset"])
+    ]
+    rows = []
+    for metric, words in METRICS.items():
+        found = measurements(table, metric)
+        ways = (found["method"] == "simclr") & found["protocol"].isin(["probe", "finetune"])
+        for key, group in found[ways].groupby(["dataset", "protocol", "labels"], sort=False):
+            dataset, protocol, labels = map(str, key)
+            theirs = known[
+                (known["dataset"] == published_as(dataset))
+                & (known["metric"] == metric)
+                & (known["protocol"] == protocol)
+                & (known["labels"] == labels)
+            ]
+            if theirs.empty:
+                continue
+            t = paired_test(list(group.groupby("seed")["value"].mean()))
+            best = theirs.assign(value=theirs["value"].astype(float)).nlargest(1, "value").iloc[0]
+            place = [name_dataset(dataset), labels, way("simclr", protocol), words]
+            mine = with_interval(*spread(t), sign=False)
+            rows.append([*place, mine, f"{best['value']:.3f} ({best['augment']})"])
+    order = label_order(str(row[1]) for row in rows)
+    rows.sort(key=lambda row: (row[0], row[2], row[3], order.index(str(row[1]))))
+    heads = ["data set", "labels", "trained", "", "ours, 95% interval", "theirs, chosen on test"]
+    return table_of(heads, rows)
 
 
 def spread(t: Paired) -> tuple[float, float, float]:
@@ -106,26 +152,71 @@ def way(method: str, protocol: str) -> str:
     return f"{name_source(method)}, {protocol}"
 
 
-def gains() -> str:
-    """What SimCLR adds at each label budget, in AUROC, paired by seed."""
+def gains(metric: str = "auroc") -> str:
+    """What SimCLR adds at each label budget, paired by seed.
+
+    In bold what stays clear of zero after Holm's correction over a data set's budgets.
+    """
     table = read_studies(RESULTS)
-    scratch, untrained = over_baseline(table, "auroc", 0.95), over_untrained(table, "auroc", 0.95)
+    scratch, untrained = over_baseline(table, metric, 0.95), over_untrained(table, metric, 0.95)
     parts = {
         "probe − from scratch": scratch[scratch["protocol"] == "probe"],
         "finetuned − from scratch": scratch[scratch["protocol"] == "finetune"],
         "probe − probe of the untrained": untrained,
     }
     rows = []
-    for dataset in dict.fromkeys(scratch["dataset"]):
-        for labels in label_order(scratch["labels"]):
+    for dataset in dict.fromkeys([*scratch["dataset"], *untrained["dataset"]]):
+        for labels in label_order([*scratch["labels"], *untrained["labels"]]):
             cells = []
             for cell in parts.values():
-                here = cell[(cell["dataset"] == dataset) & (cell["labels"] == labels)]
-                one = [with_interval(c.mean, c.low, c.high) for c in here.itertuples()]
+                budgets = cell[cell["dataset"] == dataset]
+                budgets = budgets.assign(corrected=holm(list(budgets["p"])))
+                one = [
+                    bold(with_interval(c.mean, c.low, c.high), c.corrected < 0.05)
+                    for c in budgets[budgets["labels"] == labels].itertuples()
+                ]
                 cells.append(one[0] if one else "")
             if any(cells):
-                rows.append([dataset, labels, *cells])
+                rows.append([name_dataset(dataset), labels, *cells])
     return table_of(["data set", "labels", *parts], rows)
+
+
+def balanced_gains() -> str:
+    """The same in balanced accuracy, to which every class counts alike."""
+    return gains("balanced_accuracy")
+
+
+def transfer() -> str:
+    """Frozen encoders of every source on every target of the study of transfer."""
+    return transfer_matrix(read_summary(RESULTS / TRANSFER / "summary.csv"))
+
+
+def transfer_matrix(table: pd.DataFrame, labels: str = "all") -> str:
+    """Test AUROC of probes with a label budget, mean over seeds: a row a target, a column a source.
+
+    In bold where the interval of the difference from the untrained encoder, paired by seed, is
+    above zero, in italics where it is below; not corrected for the number of cells.
+    """
+    found = measurements(table, "auroc")
+    found = found[(found["protocol"] == "probe") & (found["labels"] == labels)]
+    # A floor stands in several reports with the same value.
+    seeds = found.groupby(["dataset", "method", "seed"])["value"].mean().unstack()
+    targets = list(dict.fromkeys(found["dataset"]))
+    rows = []
+    for target in targets:
+        here = seeds.loc[target]
+        cells = [f"{here.loc['random'].mean():.3f}"]
+        for source in targets:
+            method = "simclr" if source == target else f"simclr from {source}"
+            if method not in here.index:
+                cells.append("")
+                continue
+            gain = paired_test(list((here.loc[method] - here.loc["random"]).dropna()))
+            text = f"{here.loc[method].mean():.3f}"
+            cells.append(f"*{text}*" if gain.high < 0 else bold(text, gain.low > 0))
+        rows.append([name_dataset(target), *cells])
+    sources = [f"from {name_dataset(source)}" for source in targets]
+    return table_of(["probed on", "untrained", *sources], rows)
 
 
 def search() -> str:
@@ -150,7 +241,7 @@ def selection() -> str:
         "chosen on validation": "{}, chosen by validation",
         "chosen on test": "{}, chosen by test",
         "overstated by": "{}, overstated by choosing on test",
-        "of it luck, at most": "{}, optimism on half of test",
+        "optimism on half of test": "{}, optimism on half of test",
     }
     rows = []
     for key, group in table.groupby(["dataset", "method", "protocol", "labels"], sort=False):
@@ -162,14 +253,18 @@ def selection() -> str:
                 t = paired_test(list(values.mean()))
                 own = math.isnan(t.low)
                 cells.append(f"{t.mean:.3f}" if own else with_interval(*spread(t), sign=False))
-            rows.append([dataset, labels, way(method, protocol), words, *cells])
+            words_of = [name_dataset(dataset), labels, way(method, protocol), words]
+            rows.append([*words_of, *cells])
     return table_of(["data set", "labels", "trained", "", *columns], rows)
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "claims": claims,
     "against_published": against_published,
+    "against_earlier": against_earlier,
     "gains": gains,
+    "balanced_gains": balanced_gains,
+    "transfer": transfer,
     "selection": selection,
     "search": search,
 }

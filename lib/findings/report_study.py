@@ -73,9 +73,10 @@ def say_runs(real: pd.DataFrame, synthetic: pd.DataFrame) -> str:
     hidden = hidden_runs(everything)
     if hidden:
         text += (
-            f" Left out: {len(hidden)} run(s) that differ from another in a parameter without a "
+            f" {len(hidden)} run(s) measured what another had measured before them, with another "
         )
-        text += f"column in the summary ({listed(hidden)})."
+        text += "result, since a parameter without a column in the summary differs; those numbers "
+        text += f"are left out ({listed(hidden)})."
     seeds = real["seed"].replace("", pd.NA).nunique()
     if seeds == 1 and not (real["fold"] != "").any():
         text += " There is one seed only, so no difference on this page could be tested."

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lib.names import METRIC_NAMES, split_method
+from lib.study.claims import views_at_home
 from lib.study.measurements import measurements
 
 NOTEBOOK, SIZES_NOTEBOOK = "05_transfer", "06_downsampling"
@@ -28,9 +29,11 @@ def transfer_gains(
     sources count also `imagenet` and `random` (untrained, or from scratch), where measured.
 
     Pairs agree in seed and fold, target, size, architecture and, for encoders pretrained here,
-    augmentation and variant. The in-domain side is what 05_transfer measured, or another notebook
-    where it did not; 06_downsampling, which has a recipe of its own, is left out. Columns: source,
-    target, pairs (seeds or folds), mean, low, high (interval as in `lib.statistics.paired`).
+    variant and augmentation, unless the target's own have another and that one alone
+    (`lib.study.claims.views_at_home`). The in-domain side is what 05_transfer measured, or another
+    notebook where it did not; 06_downsampling, which has a recipe of its own, is left out.
+    Columns: source, target, pairs (seeds or folds), mean, low, high (interval as in
+    `lib.statistics.paired`).
     """
     from lib.statistics.paired import fold_ratio, paired_test
 
@@ -57,8 +60,9 @@ def transfer_gains(
     floors = rows[rows["method"].isin(FLOORS)].assign(source=lambda table: table["method"])
     same = ["dataset", "size", "encoder", "fold", "seed"]
     both = ("", "_own")
+    foreign, at_home = (t.assign(views=views_at_home(t, domain)) for t in (foreign, domain))
     merged = [
-        foreign.merge(domain, on=[*same, "augment", "variant"], suffixes=both),
+        foreign.merge(at_home, on=[*same, "views", "variant"], suffixes=both),
         floors.merge(domain, on=same, suffixes=both),
     ]
     pairs = pd.concat([part for part in merged if not part.empty] or merged[:1])

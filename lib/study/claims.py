@@ -63,9 +63,29 @@ def novel_over_natural(table: pd.DataFrame, metric: str, level: float) -> pd.Dat
 def transfer_over_own(table: pd.DataFrame, metric: str, level: float) -> pd.DataFrame:
     """SimCLR from another data set, also if pretrained further, against SimCLR on the data set."""
     rows = named_rows(table, metric)
+    own = own_simclr(rows)
     foreign = rows[(rows["base"] == "simclr") & (rows["source"] != "")]
     foreign = foreign[foreign["protocol"].isin(TRAINED)]
-    return compare(foreign, own_simclr(rows), ["size", "protocol", "augment", "variant"], level)
+    foreign, own = (part.assign(views=views_at_home(part, own)) for part in (foreign, own))
+    return compare(foreign, own, ["size", "protocol", "views", "variant"], level)
+
+
+def views_at_home(rows: pd.DataFrame, own: pd.DataFrame) -> list[str]:
+    """The augmentation of the data set's own encoders that each row is to be compared with.
+
+    The row's own where the data set has an encoder with it. A source may have views that suit its
+    images and no others, such as rotations; it then stands against the one augmentation that the
+    data set's own encoders have, and against none where they have several.
+    """
+    place = ["dataset", "size", "encoder", "variant"]
+    known = own.groupby(place)["augment"].unique().to_dict()
+
+    def choose(row: dict[str, object]) -> str:
+        at_home = [str(a) for a in known.get(tuple(row[name] for name in place), ())]
+        augment = str(row["augment"])
+        return at_home[0] if len(at_home) == 1 and augment not in at_home else augment
+
+    return [choose(row) for row in rows.to_dict("records")]
 
 
 def undersampling(table: pd.DataFrame, metric: str, level: float) -> pd.DataFrame:

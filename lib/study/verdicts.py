@@ -86,8 +86,11 @@ def average_effect(cells: pd.DataFrame, level: float = 0.95) -> Paired:
     """The difference averaged over cells within a data set, then over data sets, with an interval.
 
     The interval is over the seeds (or folds) that every cell has; the data sets are taken as they
-    are, so it says nothing of others. Where cells share fewer than two, there is no interval.
+    are, so it says nothing of others. Where cells share fewer than two, there is no interval. Cells
+    of a single pair, which nothing can be tested with, count only where there are no others.
     """
+    if (cells["pairs"] > 1).any():
+        cells = cells[cells["pairs"] > 1]
     units = pd.DataFrame(list(cells["units"])).dropna(axis=1)
     datasets = images_of(cells).reset_index(drop=True)
     if units.shape[1] >= 2:

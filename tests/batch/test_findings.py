@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
-from lib.batch.findings import BLOCKS, CLAIMS, PAGE, RESULTS, rewrite, way, with_interval
+from lib.batch.findings import (
+    BLOCKS,
+    CLAIMS,
+    PAGE,
+    RESULTS,
+    rewrite,
+    transfer_matrix,
+    way,
+    with_interval,
+)
 from lib.batch.readme import STUDIES
 from lib.study.claims import COMPARISONS
+from tests.summaries import as_table, make_row
 
 
 def test_the_tables_are_what_the_summaries_say() -> None:
@@ -27,11 +38,9 @@ def test_a_page_without_a_place_for_a_table_is_refused() -> None:
         rewrite("# Findings\n")
 
 
-def test_differences_clear_of_zero_are_bold() -> None:
-    assert with_interval(0.041, 0.001, 0.08) == "**+0.041 [+0.001, +0.080]**"
-    assert with_interval(-0.041, -0.08, -0.001) == "**-0.041 [-0.080, -0.001]**"
-    assert with_interval(0.041, -0.001, 0.08) == "+0.041 [-0.001, +0.080]"
-    assert with_interval(0.041, math.nan, math.nan) == "+0.041 (one unit)"
+def test_differences_have_their_interval_where_there_is_one() -> None:
+    assert with_interval(-0.041, -0.08, 0.001) == "-0.041 [-0.080, +0.001]"
+    assert with_interval(0.041, math.nan, math.nan) == "+0.041 (no interval)"
     assert with_interval(0.9, 0.8, 1.0, sign=False) == "0.900 [0.800, 1.000]"
 
 
@@ -39,3 +48,23 @@ def test_a_random_encoder_finetuned_is_training_from_scratch() -> None:
     assert way("random", "finetune") == "from scratch"
     assert way("random", "probe") == "random encoder, probe"
     assert way("simclr", "finetune") == "SimCLR, finetune"
+
+
+def test_transfer_has_a_row_a_target_and_a_column_a_source(tmp_path: Path) -> None:
+    """Bold is above the untrained encoder, italic below; what was not run stays empty."""
+    gains = {("a", "simclr"): 0.1, ("a", "simclr from b"): 0.0, ("b", "simclr"): -0.1}
+    rows = []
+    for seed in range(4):
+        noise = 0.01 * (-1) ** seed
+        for dataset in ("a", "b"):
+            floor = {"dataset": dataset, "method": "random", "augment": "", "seed": seed}
+            for _ in range(2):  # in two reports
+                rows.append(make_row(**floor, labels="all", value=0.7 + noise))
+        for (dataset, method), gain in gains.items():
+            value = 0.7 + gain + noise / (2 if gain else -1)
+            at = {"dataset": dataset, "method": method, "seed": seed, "labels": "all"}
+            rows.append(make_row(**at, value=value))
+    rows.append(make_row(dataset="c", method="simclr", labels="100", value=0.9))
+    lines = transfer_matrix(as_table(rows, tmp_path)).split("\n")
+    assert lines[0] == "| probed on | untrained | from a | from b |"
+    assert lines[2:] == ["| a | 0.700 | **0.800** | 0.700 |", "| b | 0.700 |  | *0.600* |"]

@@ -49,7 +49,8 @@ def test_one_seed_and_hidden_runs_are_said(tmp_path: Path) -> None:
     table = as_table([make_row(run="warm"), make_row(run="cold", value=0.9)], tmp_path)
     text = say_runs(table, table.head(0))
     assert "There is one seed only" in text
-    assert "Left out: 1 run(s)" in text
+    assert "1 run(s) measured what another had measured before them" in text
+    assert "those numbers are left out (cold)" in text
     assert "(cold)" in text
     assert "nothing has been run" in say_runs(table.head(0), table.head(0))
 

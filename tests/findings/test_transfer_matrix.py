@@ -65,7 +65,6 @@ def test_only_what_agrees_makes_a_pair() -> None:
     table = study()
     extra = [
         row("a", "simclr from c", 0.9, 7),  # a seed without in-domain pretraining
-        row("a", "simclr from d", 0.9, augment="natural"),
         row("a", "simclr from e", 0.9, encoder="resnet50"),
         row("a", "simclr from f", 0.9, size=64),
         row("a", "simclr from g (warm)", 0.9),
@@ -77,6 +76,17 @@ def test_only_what_agrees_makes_a_pair() -> None:
     ]
     both = pd.concat([table, pd.DataFrame(extra)])  # with repeated index values
     pd.testing.assert_frame_equal(transfer_gains(both), transfer_gains(table))
+
+
+def test_a_source_with_views_of_its_own_stands_against_the_one_encoder_at_home() -> None:
+    table = study()
+    turned = pd.DataFrame([row("a", "simclr from d", 0.9, 2, augment="natural rotation=180")])
+    found = transfer_gains(pd.concat([table, turned])).set_index(["source", "target"])
+    assert found.loc[("d", "a"), "mean"] == pytest.approx(0.0)
+    # Where the target's own encoders have two augmentations, it is not clear which to take.
+    simple = table[table["method"] == "simclr"].assign(augment="simple")
+    both = pd.concat([table, simple, turned])
+    assert ("d", "a") not in transfer_gains(both).set_index(["source", "target"]).index
 
 
 def test_the_in_domain_side_is_this_notebooks_own() -> None:

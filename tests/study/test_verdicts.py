@@ -132,3 +132,12 @@ def test_a_data_set_with_folds_beside_its_own_split_counts_once(tmp_path: Path) 
     v = decide("pretraining", both, "auroc")
     assert v.datasets == pytest.approx({"a": 0.15, "b": 0.3}, abs=0.01)
     assert v.effect.mean == pytest.approx(0.225, abs=0.01)
+
+
+def test_a_cell_of_one_seed_takes_no_interval_from_the_others(tmp_path: Path) -> None:
+    several = cells(tmp_path, {"a": 0.1})
+    single = cells(tmp_path, {"a": 0.5}, seeds=[0], labels=("tail 100",))
+    both = average_effect(pd.concat([several, single], ignore_index=True))
+    alone = average_effect(several)
+    assert (both.n, both.mean, both.low) == (alone.n, alone.mean, alone.low)
+    assert average_effect(single).mean == pytest.approx(0.5, abs=0.01)
