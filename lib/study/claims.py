@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 
 import pandas as pd
 
@@ -80,7 +80,7 @@ def views_at_home(rows: pd.DataFrame, own: pd.DataFrame) -> list[str]:
     place = ["dataset", "size", "encoder", "variant"]
     known = own.groupby(place)["augment"].unique().to_dict()
 
-    def choose(row: dict[str, object]) -> str:
+    def choose(row: Mapping[Hashable, object]) -> str:
         at_home = [str(a) for a in known.get(tuple(row[name] for name in place), ())]
         augment = str(row["augment"])
         return at_home[0] if len(at_home) == 1 and augment not in at_home else augment
