@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from lib.batch.aside import keep_aside, say_replaced, waits
 from lib.batch.clean import say_superseded
 from lib.batch.disk import cannot_write, say_trouble
 from lib.batch.done import discard, interrupted, is_done, recover
@@ -83,6 +84,8 @@ def print_plan(
         totals.append(f"about {seconds_in_words(several)} with --jobs {jobs}")
     for line in say_superseded(study_folder, plan, params):
         print(line)
+    for line in say_replaced(study_folder, [run.name for run in plan]) if todo else ():
+        print(line)
     if todo:
         needed = needed_bytes(runs, undone, study_folder, jobs=jobs, keep=study.keep)
         print(f"What is to do takes {say_room(needed, study_folder)[0]}")
@@ -133,15 +136,19 @@ def run_study(
     lacking = too_little_room(selected, undone, study_folder, jobs=jobs, keep=study.keep)
     refuse(lacking, study_folder)
 
+    earlier_stays = waits(study_folder, selected, undone, names)
+
     def summarise() -> None:
         # Whoever comes second has also read the runs of whoever came first.
         with guard(study_folder, "summary"):
+            keep_aside(study_folder, names)
             write_summary(study_folder, names)
 
     def after_each(report: Report, running: list[str]) -> None:
         # A study that is broken off still leaves the numbers it had.
-        summarise()
-        live.write(report, running)
+        if report.anything_new or not earlier_stays:
+            summarise()
+            live.write(report, running)
 
     def carry_out() -> Report:
         where = (jobs, scheduler, slurm) if undone else (1, None, None)
@@ -149,8 +156,11 @@ def run_study(
         with places as engine:
             record_owner(study_folder, study.file)
             tidy(study_folder)
+            for line in say_replaced(study_folder, names) if undone else ():
+                print(line)
             # A report may be the only run left to do, and the summary be of an older plan.
-            summarise()
+            if not earlier_stays:
+                summarise()
             return run_plan(
                 selected,
                 study.name,
@@ -169,10 +179,13 @@ def run_study(
             discard_empty(study_folder)
             raise
         index = None
+        untouched = earlier_stays and not report.anything_new
         try:
-            summarise()
-            with guard(study_folder, "summary"):
-                index = write_index(study, runs, study_folder, failures(report), report.skipped)
+            if not untouched:
+                summarise()
+                with guard(study_folder, "summary"):
+                    failed = failures(report)
+                    index = write_index(study, runs, study_folder, failed, report.skipped)
         except OSError as error:
             report.trouble = report.trouble or say_trouble(error, study_folder)
     print_end(report, selected, time.time() - began)
@@ -183,6 +196,8 @@ def run_study(
         print(line)
     if report.trouble:
         print(report.trouble)
+    if untouched:
+        print(f"nothing new was done: summary.csv and index.html in {study_folder} are as before")
     if index is not None:
         print(f"report: {index}")
     if stop.asked():
