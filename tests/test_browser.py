@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from nbformat import v4
 
+from lib.batch.index_runs import COLUMNS, FILES, runs_table
+from lib.batch.plan import PlannedRun
 from lib.figures.classifiers import plot_confusion
 from lib.figures.features import make_key
 from lib.figures.hover import hover_map
+from lib.identity import Origin
 from lib.pages.page import page as make_page
 from lib.pages.render import render_notebook
 from tests.browser import WIDTHS, chromium, opened
@@ -137,6 +141,46 @@ def test_a_page_fits_its_window(
             page.screenshot(path=str(folder / f"{kind}-{width}.png"), full_page=True)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert page.evaluate(over) == 0
+
+
+def test_a_table_of_runs_with_every_column_is_seen_whole(
+    pages: dict[str, Path], tmp_path: Path, browser: Any
+) -> None:
+    def planned(dataset: str, seed: int) -> PlannedRun:
+        name = f"finetune-dermatoscopy-simclr-natural-s{seed}-0123abc{len(dataset) % 10}"
+        params = {"dataset": dataset, "size": 28 + seed, "seed": seed, "folds": 5, "fold": seed}
+        origin = Origin("simclr", ("natural", "novel")[seed], "x")
+        return PlannedRun(name, "finetune", "03_finetune", params, (), 0.0, origin)
+
+    runs = [planned(d, s) for d in ("csv:dermatoscopy/labels.csv", "breastmnist") for s in (0, 1)]
+    rows = [{"metric": "auroc", "split": "test", "method": "simclr", "protocol": "probe"}]
+    said = "On 78 validation images the kNN AUROC went from 0.805 (untrained) to 0.890 (epoch 150)"
+    for run in runs[:3]:
+        folder = tmp_path / "runs" / run.name
+        folder.mkdir(parents=True)
+        numbers = {"rows": [{**rows[0], "value": 0.8}], "seconds": 400.0, "headline": said}
+        (folder / "metrics.json").write_text(json.dumps(numbers), encoding="utf-8")
+        for file in FILES:
+            (folder / file).touch()
+    # With contents beside it, as a study's page has.
+    body = "<h2>One</h2><h2>Two</h2>" + runs_table(runs, tmp_path)
+    file = tmp_path / "index.html"
+    file.write_text(make_page("t", body, script="table.js"), encoding="utf-8")
+    hidden = "(t => t.scrollWidth - t.clientWidth)(document.querySelector('.scroll.wide'))"
+    over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    with opened(browser, file) as found:
+        heads = found.page.locator("table.runs thead th")
+        assert [h.removesuffix(" ") for h in heads.all_inner_texts()] == [
+            c for c in COLUMNS if c != "experiment"
+        ]
+        assert (found.page.evaluate(hidden), found.page.evaluate(over)) == (0, 0)
+        assert found.page.locator("td", has_text="csv:dermatoscopy/labels.csv").count() == 2
+        # In a wider window the table is wider than the text, and still inside.
+        found.page.set_viewport_size({"width": 2400, "height": 900})
+        width = "document.querySelector('.scroll.wide').clientWidth"
+        text = "document.querySelector('main').clientWidth"
+        assert found.page.evaluate(width) > found.page.evaluate(text) + 300
+        assert found.page.evaluate(over) == 0
 
 
 def shown_runs(page: Any) -> list[str]:

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
 import run_all
@@ -112,6 +113,20 @@ def test_files_and_parameters_that_pages_name_exist() -> None:
             assert name in MADE or (ROOT / name).exists(), f"{path.name} names {name}"
         for key in re.findall(r"`(\w+): [^`]+`", text):
             assert key in PARAMETERS, f"{path.name} names the parameter {key}"
+
+
+def test_numbers_are_read_with_each_floor_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    [code] = of_language("reading-the-report.md", "python")
+    space: dict[str, pd.DataFrame] = {}
+    exec(code, space)  # type: ignore[arg-type]
+    assert set(space["table"]["count"]) == {5}  # seeds
+    assert "mean" in capsys.readouterr().out
+    headline = (ROOT / "README.md").read_text(encoding="utf-8")
+    [floor] = space["table"].query("method == 'random' and labels == '100'").itertuples()
+    assert f"| {floor.mean:.3f} ± {floor.std:.3f} |" in headline
 
 
 def test_extending(copy: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 import lib.describe.__main__
 import lib.export.__main__
 import lib.features
+from lib.batch.plan import plan_study
 from lib.batch.study import read_study
 from lib.data.phantom import draw_cells
 from tests.conftest import ROOT
@@ -62,8 +63,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(file)
     (folder / "params").mkdir()
-    (folder / "params" / "own.yaml").write_text(smaller(OWN), encoding="utf-8")
     return folder
+
+
+def check_folds(params: Path) -> None:
+    """What the page says of the params file that is written for fewer than 1,000 images."""
+    runs = plan_study(read_study(params), params, params.parent / "none")
+    pretrained = [run.name for run in runs if run.notebook == "01_pretrain"]
+    assert [re.search(r"-novel-(f\d-s\d)-", name)[1] for name in pretrained] == [  # type: ignore[index]
+        f"f{fold}-s0" for fold in range(5)
+    ]
+    assert "`…-f0-s0` to `…-f4-s0`" in PAGE
 
 
 def test_the_walkthrough(
@@ -79,6 +89,11 @@ def test_the_walkthrough(
         if arguments[0] == "-m":
             assert HERE[arguments[1]](arguments[2:]) == 0, capsys.readouterr().err
             said.append(capsys.readouterr().out)
+            if arguments[1] == "lib.describe":
+                # Of more images it would be the page's file; that one is run, made smaller.
+                check_folds(folder / "params" / "mine.yaml")
+                mine = smaller(OWN).replace("study: own", "study: mine")
+                (folder / "params" / "mine.yaml").write_text(mine, encoding="utf-8")
         else:
             command = [sys.executable, str(ROOT / arguments[0]), *arguments[1:]]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -88,9 +103,7 @@ def test_the_walkthrough(
     assert "80, not split yet" in said[0]
     assert "5 runs, 0 done" in said[1]
     assert "5 done" in said[2]
-    read_study(folder / "params" / "mine.yaml")
-
-    [metrics] = folder.glob("results/own/runs/report-*/metrics.json")
+    [metrics] = folder.glob("results/mine/runs/report-*/metrics.json")
     [answer] = json.loads(metrics.read_text())["worth"]
     assert answer == (
         "On folder:data/mine (14 px), pretraining (SimCLR, novel), finetuned against training from "

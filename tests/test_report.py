@@ -48,7 +48,7 @@ def test_a_study_with_every_part(tmp_path: Path) -> None:
     assert ("claim_novel", "") in claimed
     assert ("claim_novel", "phantom") in claimed
     assert "90% interval over 3 seeds" in text
-    assert "Synthetic data. **Pretraining beats" in text
+    assert "Synthetic data. **Pretraining, frozen or finetuned, beats" in text
     assert str(tmp_path) not in (tmp_path / "out" / "params.yaml").read_text(encoding="utf-8")
 
 

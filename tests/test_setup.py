@@ -109,6 +109,23 @@ def test_importing_lib_is_quick_and_leaves_heavy_modules_alone() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["run_all.py params/demo.yaml", "run_all.py clean params/demo.yaml", "-m lib.describe data",
+     "-m lib.export RUN", "-m lib.features RUN data", "-m lib.batch.readme",
+     "-m lib.batch.findings"],
+)  # fmt: skip
+def test_a_python_without_the_packages_is_told_so_in_one_line(command: str) -> None:
+    # -S: without the environment's packages, as a terminal's Python is before `activate`.
+    call = [sys.executable, "-S", *command.split()]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert "torch" in line and "`source .venv/bin/activate`" in line
+    name = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["name"]
+    assert f"`conda activate {name}`" in line
+
+
 def test_import_time_beyond_torch() -> None:
     # The best of several runs: a bound on the work of the import, not on this machine's load.
     code = "import torch, time; t = time.process_time(); import lib; print(time.process_time() - t)"

@@ -65,4 +65,4 @@ def say_superseded(study_folder: Path, runs: list[PlannedRun], params: Path) -> 
     lines = [f"{len(names)} earlier run(s) are not in this plan, {total}:"]
     lines += [f"  earlier  {name}" for name in names[:20]]
     lines += [f"  … and {len(names) - 20} more"] if len(names) > 20 else []
-    return [*lines, f"they stay until `python run_all.py clean {params} --yes`"]
+    return [*lines, f"they stay; `python run_all.py clean {params}` lists what it would remove"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -119,7 +120,7 @@ def runs_table(
     body = "".join("<tr>" + "".join(cell(k, *row[k]) for k in shown) + "</tr>" for row in rows)
     return (
         "<h2>Runs</h2>"
-        "<div class='scroll' tabindex='0' role='group' aria-label='Table of runs'>"
+        "<div class='scroll wide' tabindex='0' role='group' aria-label='Table of runs'>"
         "<table class='runs' data-table>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
@@ -165,6 +166,8 @@ def row_of(
     }
     cells = {column: (text, html.escape(text)) for column, text in texts.items()}
     auroc, seconds = (done.auroc, done.seconds) if done else (None, None)
+    # A path may be broken over lines: it would be wider than all else.
+    cells["data set"] = (texts["data set"], re.sub("([:/])", r"\1<wbr>", cells["data set"][1]))
     cells["run"] = (run.name, link)
     cells["test AUROC"] = ("", "") if auroc is None else (f"{auroc:.6f}", f"{auroc:.3f}")
     cells["time"] = ("", "") if seconds is None else (f"{seconds}", seconds_in_words(seconds))

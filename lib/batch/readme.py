@@ -25,6 +25,11 @@ from lib.study.worth import weigh
 RESULTS, README = ROOT / "results", ROOT / "README.md"
 # The studies on real data with one recipe and five seeds, in the order in which they are shown.
 STUDIES = ("real", "real_retina", "real_dermatoscopy", "real_dermamnist")
+NOTE = (
+    "*natural, adapted*: the sequence `natural` with changed settings: weaker jitter, no blur, "
+    "larger crops; the exact ones are in the params file. SupCon: SimCLR's relative that uses the "
+    "labels. –: not run, or more labels than training images."
+)
 BEGIN = "<!-- headline: written by `python -m lib.batch.readme` -->"
 END = "<!-- end of headline -->"
 
@@ -63,9 +68,10 @@ def headline_text(table: pd.DataFrame, names: Sequence[str] = STUDIES) -> str:
         f"Test AUROC, mean ± sd over {often} seeds. Frozen: logistic regression on the encoder's "
         f"features. Every run and report: {links}.",
         markdown_table(headline(table, whole=True)),
+        NOTE,
         "Does it pay to pretrain? Finetuned against trained from scratch, or frozen against "
-        "untrained where nothing was finetuned; clear where it is so after Holm's correction over "
-        "the label budgets:",
+        "untrained where nothing was finetuned; a difference is called clear only if it stays so "
+        "after correcting for the number of label budgets (Holm):",
         "\n".join(f"- {line}" for line in answers),
         "Every comparison of test AUROC, paired by seed (one comparison is one data set with one "
         "label budget; it is clear when its 95% interval of Student's t excludes zero):",

@@ -41,6 +41,11 @@ class Report:
     trouble: str = ""
 
     @property
+    def anything_new(self) -> bool:
+        """Whether a run has been done, here or by another process."""
+        return bool(self.elsewhere) or any(outcome.ok for outcome in self.outcomes.values())
+
+    @property
     def ok(self) -> bool:
         """Whether every run is done."""
         broken = self.skipped or self.stopped or self.unstarted or self.trouble

@@ -7,28 +7,25 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from lib.batch.aside import say_replaced
 from lib.batch.clean import say_superseded
 from lib.batch.disk import cannot_write, say_trouble
 from lib.batch.done import discard, interrupted, is_done, recover
 from lib.batch.engine import open_engine
 from lib.batch.estimate import Estimates
-from lib.batch.index import write_index
 from lib.batch.launch import choose_threads
-from lib.batch.locks import guard, hold
+from lib.batch.locks import hold
+from lib.batch.overview import Overview
 from lib.batch.owner import record_owner
 from lib.batch.plan import ENCODER_NOTEBOOKS, PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.room import needed_bytes, say_room, too_little_room
 from lib.batch.runner import Report, run_plan
 from lib.batch.sizes import KEEP, say_bytes, study_bytes
-from lib.batch.spec import Outcome
 from lib.batch.stop import Stop
 from lib.batch.study import Study, StudyError
-from lib.batch.summary import write_summary
 from lib.batch.why import Reasons
 
-# Seconds between two versions of the page of a running study; it reads itself again as often.
-LIVE_SECONDS = 20.0
 STOPPED = 130  # the exit status of a study that was told to stop
 
 
@@ -83,6 +80,8 @@ def print_plan(
         totals.append(f"about {seconds_in_words(several)} with --jobs {jobs}")
     for line in say_superseded(study_folder, plan, params):
         print(line)
+    for line in say_replaced(study_folder, [run.name for run in plan]) if todo else ():
+        print(line)
     if todo:
         needed = needed_bytes(runs, undone, study_folder, jobs=jobs, keep=study.keep)
         print(f"What is to do takes {say_room(needed, study_folder)[0]}")
@@ -125,7 +124,6 @@ def run_study(
     began = time.time()
     refuse(cannot_write(study_folder), study_folder)
     selected, names = each_once(selected), [run.name for run in runs]
-    live = LivePage(study, runs, study_folder)
     at_once, at_end = KEEP[study.keep]
     # An encoder that was not kept is made again for a run that needs it.
     forced = {*forced, *without_encoder(selected, study_folder, forced)}
@@ -133,15 +131,7 @@ def run_study(
     lacking = too_little_room(selected, undone, study_folder, jobs=jobs, keep=study.keep)
     refuse(lacking, study_folder)
 
-    def summarise() -> None:
-        # Whoever comes second has also read the runs of whoever came first.
-        with guard(study_folder, "summary"):
-            write_summary(study_folder, names)
-
-    def after_each(report: Report, running: list[str]) -> None:
-        # A study that is broken off still leaves the numbers it had.
-        summarise()
-        live.write(report, running)
+    overview = Overview(study, runs, study_folder, undone)
 
     def carry_out() -> Report:
         where = (jobs, scheduler, slurm) if undone else (1, None, None)
@@ -149,8 +139,9 @@ def run_study(
         with places as engine:
             record_owner(study_folder, study.file)
             tidy(study_folder)
-            # A report may be the only run left to do, and the summary be of an older plan.
-            summarise()
+            for line in say_replaced(study_folder, names) if undone else ():
+                print(line)
+            overview.begin()
             return run_plan(
                 selected,
                 study.name,
@@ -158,7 +149,7 @@ def run_study(
                 engine,
                 forced=forced,
                 drop=at_once,
-                after_each=after_each,
+                after_each=overview.go_on,
                 stop=stop.asked,
             )
 
@@ -170,9 +161,7 @@ def run_study(
             raise
         index = None
         try:
-            summarise()
-            with guard(study_folder, "summary"):
-                index = write_index(study, runs, study_folder, failures(report), report.skipped)
+            index = overview.end(report)
         except OSError as error:
             report.trouble = report.trouble or say_trouble(error, study_folder)
     print_end(report, selected, time.time() - began)
@@ -183,44 +172,13 @@ def run_study(
         print(line)
     if report.trouble:
         print(report.trouble)
+    if overview.untouched(report):
+        print(f"nothing new was done: summary.csv and index.html in {study_folder} are as before")
     if index is not None:
         print(f"report: {index}")
     if stop.asked():
         return STOPPED
     return 0 if report.ok else 1
-
-
-class LivePage:
-    """The study's page while it runs, written anew now and then.
-
-    What goes wrong with it is said once and stops nothing: the page of the end is what counts.
-    """
-
-    def __init__(self, study: Study, runs: list[PlannedRun], study_folder: Path) -> None:
-        self.study, self.runs, self.folder = study, runs, study_folder
-        self.written, self.complained = float("-inf"), False
-
-    def write(self, report: Report, running: list[str]) -> None:
-        """Write it, unless it is still young. running: names of the runs under way."""
-        if time.monotonic() - self.written < LIVE_SECONDS:
-            return
-        try:
-            with guard(self.folder, "summary"):
-                write_index(
-                    self.study, self.runs, self.folder, failures(report), report.skipped, running
-                )
-        except OSError:
-            raise  # a full disk concerns the study
-        except Exception as error:
-            if not self.complained:
-                print(f"the page of the running study: {type(error).__name__}: {error}")
-            self.complained = True
-        self.written = time.monotonic()
-
-
-def failures(report: Report) -> dict[str, Outcome]:
-    """The outcomes of the runs that failed, by name."""
-    return {name: outcome for name, outcome in report.outcomes.items() if not outcome.ok}
 
 
 def to_do(

@@ -68,7 +68,8 @@ def say_beside(beside: pd.DataFrame, level: float = 0.95) -> str:
     if beside.empty:
         return f"Of {total} published numbers none has a counterpart among the runs of this study."
     facts = beside[list(read_published().columns.drop("caveat"))].drop_duplicates()
-    text = f"Of {total} published numbers {len(facts)} have a counterpart here "
+    text = "Only numbers of the same kind of training are compared. "
+    text += f"Of {total} published numbers {len(facts)} have a counterpart here "
     text += f"({len(beside)} comparisons). "
     known = beside[beside["seeds"] > 1]
     if known.empty:

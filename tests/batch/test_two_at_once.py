@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import run_all
-from lib.batch import launch, runner, session
+from lib.batch import launch, overview, runner, session
 from lib.batch.engine import Engine
 from lib.batch.spec import Outcome, Spec
 
@@ -76,7 +76,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
             yield Engine(pool, jobs)
 
     monkeypatch.setattr(runner, "RETRY", 0.05)
-    monkeypatch.setattr(session, "write_index", write_index)
+    monkeypatch.setattr(overview, "write_index", write_index)
     monkeypatch.setattr(session, "open_engine", open_threads)
 
 

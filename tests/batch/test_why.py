@@ -215,7 +215,8 @@ def test_what_the_plan_has_left_behind_is_listed_and_goes_on_request_only(
     run_all(chain)
     out = capsys.readouterr().out
     assert "4 earlier run(s) are not in this plan, " in out
-    assert f"they stay until `python run_all.py clean {chain} --yes`" in out
+    assert f"they stay; `python run_all.py clean {chain}` lists what it would remove" in out
+    assert "--yes" not in out  # a hint that is copied must remove nothing
     kept = {n for n in old if n.startswith("data")}
     assert all(f"  earlier  {name}" in out for name in old - kept)
     runs = lab.results / "tiny" / "runs"

@@ -89,6 +89,7 @@ def test_differences_from_published_numbers_are_counted(tmp_path: Path) -> None:
     rows = [*over(PROBE, 0.9, **where), *over(SCRATCH, 0.1, **where)]
     rows += over({**PROBE, "protocol": "finetune"}, 0.637, spread=0.01, **where)
     text = say_beside(with_counterparts(as_table(rows, tmp_path)))
+    assert text.startswith("Only numbers of the same kind of training are compared. Of ")
     assert "3 have a counterpart here (3 comparisons)" in text
     assert "In 1 ours is above the published number, in 1 below, and in 1 there is no" in text
     assert "In 3 of these comparisons the published model was selected on the test" in text
