@@ -150,9 +150,7 @@ def test_many_images_few_labels(
     assert "42 training images and 90 without labels" in " ".join(said.split())
     suggested = (tmp_path / "params" / "mine.yaml").read_text(encoding="utf-8")
     assert "folds: 5" in suggested and "labels: [25, all]" in suggested
-    assert "5 experiments" in (printed := run_all("params/mine.yaml", "--dry-run")) or (
-        "17 runs, 0 done" in printed
-    ), printed
+    assert "17 runs, 0 done" in run_all("params/mine.yaml", "--dry-run")
 
     assert "5 runs, 0 done" in run_all(*plan[1:])
     assert "5 done" in run_all(*run[1:])
@@ -160,9 +158,8 @@ def test_many_images_few_labels(
     rows = list(csv.DictReader((folder / "summary.csv").open(encoding="utf-8")))
     images = {row["split"]: float(row["value"]) for row in rows if row["metric"] == "images"}
     assert images == {"train": 42, "val": 6, "test": 12, "unlabelled": 90}
-    # An epoch in batches of 32 is over 42 + 90 images: five steps, and so five at the first epoch.
-    [steps] = folder.glob("runs/pretrain-*/checkpoints/logs/csv/metrics.csv")
-    assert max(int(row["step"]) for row in csv.DictReader(steps.open()) if row["step"]) == 4
+    trained = {row["metric"]: float(row["value"]) for row in rows if row["protocol"] == "pretrain"}
+    assert round(trained["images_per_second"] * trained["seconds"]) == 42 + 90
     [metrics] = folder.glob("runs/report-*/metrics.json")
     [answer] = json.loads(metrics.read_text())["worth"]
     assert answer.startswith("On folder:data/mine (14 px), pretraining (SimCLR, novel), finetuned")
