@@ -84,7 +84,7 @@ def test_images_without_a_label_are_embedded_too(encoder_file: Path, tmp_path: P
     data = load_dataset(f"npz:{path}", SIDE)
     with np.load(out, allow_pickle=False) as saved:
         assert saved["split"].tolist()[-6:] == ["test", *["unlabelled"] * 5]
-        assert saved["label"].tolist()[-6:] == ["b", *[""] * 5]
+        assert saved["label"].tolist()[-6:] == ["1", *[""] * 5]
         assert saved["image"].tolist()[-1] == "unlabelled-4"
         encoder, _ = load_encoder(encoder_file)
         assert data.unlabelled is not None
