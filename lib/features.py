@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lib.data.base import SPLITS, DataError
+from lib.data.base import SPLITS, UNLABELLED, DataError
 from lib.data.describe import IMAGE_FILES
 from lib.files import replacing
 
@@ -27,7 +27,8 @@ FORMATS = (".parquet", ".npz")
 class Images:
     """Images to embed: uint8 [N, S, S, C], what each is called, and what is known of it.
 
-    labels: text, `a|b` for several, or None; groups: or None; splits: "" where none is given.
+    labels: text, `a|b` for several, "" for an unlabelled image, or None; groups: or None; splits:
+    `unlabelled` for images without a label beside those of train, "" where none is given.
     failures: image → why it cannot be read, in the order of the data set.
     """
 
@@ -69,12 +70,19 @@ def gather(
         ]
     if all(p.groups is not None for p in parts):
         groups = [str(g) for p in parts for g in (p.groups if p.groups is not None else ())]
+    splits = [s for s in SPLITS for _ in range(len(data.splits[s]))]
+    if (more := data.unlabelled) is not None:
+        n, blank = len(more), [""] * len(more)
+        parts, splits = [*parts, more], [*splits, *([UNLABELLED] * n)]
+        labels = None if labels is None else labels + blank
+        named = blank if more.groups is None else [str(g) for g in more.groups]
+        groups = None if groups is None else groups + named
     return Images(
         pool_images([p.images for p in parts]),  # type: ignore[arg-type]
         [str(i) for p in parts for i in p.ids],
         labels,
         groups,
-        [s for s in SPLITS for _ in range(len(data.splits[s]))],
+        splits,
         {},
     )
 

@@ -73,6 +73,15 @@ def unlabelled() -> DataSet:
     return dataclasses.replace(data, task="multi-class", classes=(), splits=splits)
 
 
+def with_unlabelled(n: int, groups: list[str] | None = None, task: Task = "multi-class") -> DataSet:
+    """A data set with n images without a label beside its labelled ones; groups: of these n."""
+    data = make_data(task, grouped=groups is not None)
+    images = patterns(np.zeros((n, 3), bool), data.channels, seed=9)
+    names = np.array([f"more-{i}.png" for i in range(n)])
+    more = Split(images, None, names, None if groups is None else np.array(groups))
+    return dataclasses.replace(data, unlabelled=more)
+
+
 def make_run(folder: Path, origin: Origin = RANDOM, **params: Any) -> Run:
     """A run as `start` gives it to 02_probe, without reading any data."""
     known = {

@@ -78,6 +78,39 @@ def test_arrays_keep_their_splits(encoder_file: Path, tmp_path: Path) -> None:
         assert str(saved["about_encoder"]) == "r1"
 
 
+def test_images_without_a_label_are_embedded_too(encoder_file: Path, tmp_path: Path) -> None:
+    path, out = write_npz(tmp_path / "tiny.npz", "binary", unlabelled=5), tmp_path / "f.npz"
+    assert main([str(encoder_file), str(path), "--out", str(out)]) == 0
+    data = load_dataset(f"npz:{path}", SIDE)
+    with np.load(out, allow_pickle=False) as saved:
+        assert saved["split"].tolist()[-6:] == ["test", *["unlabelled"] * 5]
+        assert saved["label"].tolist()[-6:] == ["1", *[""] * 5]
+        assert saved["image"].tolist()[-1] == "unlabelled-4"
+        encoder, _ = load_encoder(encoder_file)
+        assert data.unlabelled is not None
+        expected = embed_images(encoder, data.unlabelled.images, "cpu")
+        np.testing.assert_allclose(saved["features"][-5:], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_unlabelled_files_have_a_blank_label(
+    encoder_file: Path, tmp_path: Path, split: bool
+) -> None:
+    lines = ["image,label,split" if split else "image,label"]
+    for i in range(6):
+        Image.new("L", (16, 16), 40 * i).save(tmp_path / f"{i}.png")
+        cells = [f"{i}.png", "ab"[i % 2] if i < 4 else ""]
+        lines.append(",".join(cells + ([("train", "train", "test", "test", "", "")[i]] * split)))
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    out = tmp_path / "f.npz"
+    assert main([str(encoder_file), str(tmp_path / "list.csv"), "--out", str(out)]) == 0
+    with np.load(out) as saved:
+        assert saved["label"].tolist() == ["a", "b", "a", "b", "", ""]
+        expected = ["train", "train", "test", "test", "unlabelled", "unlabelled"]
+        assert saved["split"].tolist() == (expected if split else [""] * 6)
+        assert saved["features"].shape == (6, 512)
+
+
 def test_a_single_class_and_a_csv_of_names_are_enough(encoder_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "one"
     (folder / "a").mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -21,6 +22,7 @@ import lib.features
 from lib.batch.plan import plan_study
 from lib.batch.study import read_study
 from lib.data.phantom import draw_cells
+from lib.data.tables import read_csv
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "own-images.md").read_text(encoding="utf-8")
@@ -54,14 +56,19 @@ def smaller(text: str) -> str:
     return text
 
 
+def write_images(folder: Path, n: int, stream: int, *parts: str) -> None:
+    """n cells of two kinds in data/mine, dealt out over these sub-folders."""
+    for i, image in enumerate(draw_cells(np.arange(n) % 2 * 3, 28, seed=3, stream=stream)):
+        file = folder / "data" / "mine" / parts[i % len(parts)] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data/mine and the params file, as if it were the repository."""
     folder = tmp_path_factory.mktemp("walk")
-    for i, image in enumerate(draw_cells(np.arange(80) % 2 * 3, 28, seed=3, stream=0)):
-        file = folder / "data" / "mine" / ("healthy", "ill")[i % 2] / f"{i}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(file)
+    write_images(folder, 80, 0, "healthy", "ill")
     (folder / "params").mkdir()
     return folder
 
@@ -74,6 +81,14 @@ def check_folds(params: Path) -> None:
         f"f{fold}-s0" for fold in range(5)
     ]
     assert "`…-f0-s0` to `…-f4-s0`" in PAGE
+
+
+def run_all(*arguments: str) -> str:
+    """What run_all.py prints; it must end well."""
+    command = [sys.executable, str(ROOT / "run_all.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_the_walkthrough(
@@ -95,10 +110,8 @@ def test_the_walkthrough(
                 mine = smaller(OWN).replace("study: own", "study: mine")
                 (folder / "params" / "mine.yaml").write_text(mine, encoding="utf-8")
         else:
-            command = [sys.executable, str(ROOT / arguments[0]), *arguments[1:]]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
-            said.append(done.stdout)
+            assert arguments[0] == "run_all.py"
+            said.append(run_all(*arguments[1:]))
     assert len(said) == 5
     assert "80, not split yet" in said[0]
     assert "5 runs, 0 done" in said[1]
@@ -127,6 +140,54 @@ def test_the_walkthrough(
         features.append(space["features"])
     assert [f.shape for f in features] == [(8, 512), (8, 512)]  # type: ignore[attr-defined]
     assert onnxruntime.InferenceSession("mine.onnx").get_inputs()[0].shape[0] == "batch"
+
+
+def test_many_images_few_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page's own commands, with a folder of unlabelled images beside the classes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONTRASTIVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert "`data/mine/unlabelled/`" in PAGE
+    write_images(tmp_path, 60, 0, "healthy", "ill")
+    write_images(tmp_path, 90, 1, "unlabelled")
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "own.yaml").write_text(smaller(OWN), encoding="utf-8")
+
+    describe, plan, run = (shlex.split(line)[1:] for line in commands()[:3])
+    assert describe[:2] == ["-m", "lib.describe"] and plan[0] == run[0] == "run_all.py"
+    assert lib.describe.__main__.main(describe[2:]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"without labels +90, for pretraining alone", said)
+    assert "42 training images and 90 without labels" in " ".join(said.split())
+    suggested = (tmp_path / "params" / "mine.yaml").read_text(encoding="utf-8")
+    assert "folds: 5" in suggested and "labels: [25, all]" in suggested
+    assert "17 runs, 0 done" in run_all("params/mine.yaml", "--dry-run")
+
+    assert "5 runs, 0 done" in run_all(*plan[1:])
+    assert "5 done" in run_all(*run[1:])
+    folder = tmp_path / "results" / "own"
+    rows = list(csv.DictReader((folder / "summary.csv").open(encoding="utf-8")))
+    images = {row["split"]: float(row["value"]) for row in rows if row["metric"] == "images"}
+    assert images == {"train": 42, "val": 6, "test": 12, "unlabelled": 90}
+    trained = {row["metric"]: float(row["value"]) for row in rows if row["protocol"] == "pretrain"}
+    assert round(trained["images_per_second"] * trained["seconds"]) == 42 + 90
+    [metrics] = folder.glob("runs/report-*/metrics.json")
+    [answer] = json.loads(metrics.read_text())["worth"]
+    assert answer.startswith("On folder:data/mine (14 px), pretraining (SimCLR, novel), finetuned")
+    [data] = folder.glob("runs/data-*/report.html")
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", data.read_text(encoding="utf-8")))
+    assert "90 images without a label: only pretraining sees them." in text
+    assert "nothing is known about whether they show patients of the test split" in text
+
+
+def test_the_page_s_table_is_read_as_it_says(tmp_path: Path) -> None:
+    [table] = [block for block in re.findall(r"```\n(.*?)```", PAGE, re.S) if "image," in block]
+    (tmp_path / "labels.csv").write_text(table, encoding="utf-8")
+    found = read_csv(tmp_path / "labels.csv")
+    assert found.unlabelled == [False, False, True, True]
+    assert found.groups == ["p1", "p2", "p3", "p3"]
 
 
 def test_the_page_shows_the_params_file_as_it_is() -> None:

@@ -37,9 +37,12 @@ def classes_of(task: Task) -> int:
     return 2 if task == "binary" else 4
 
 
-def write_npz(path: Path, task: Task, channels: int = 3) -> Path:
-    """A file with MedMNIST's keys; the task is stored beside them."""
+def write_npz(path: Path, task: Task, channels: int = 3, unlabelled: int = 0) -> Path:
+    """A file with MedMNIST's keys; the task is stored beside them, and images without a label."""
     arrays = {}
+    if unlabelled:
+        images, _ = images_and_grades(unlabelled, 3, classes_of(task), channels)
+        arrays["unlabelled_images"] = images[..., 0] if channels == 1 else images
     for stream, (split, n) in enumerate(COUNTS.items()):
         images, y = images_and_grades(n, stream, classes_of(task), channels)
         arrays[f"{split}_images"] = images[..., 0] if channels == 1 else images

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lib.checks import ParameterError
+from lib.data.base import SPLITS
 from lib.data.folds import fold_counts
 from lib.params import as_list
 
@@ -53,7 +54,8 @@ def check_folds(params: Mapping[str, Any], info: DataInfo) -> None:
     folds = params.get("folds", 0)
     if folds == 1:
         raise ParameterError("folds: 1; at least 2 are needed, or 0 for the data set's own split")
-    if folds and sum(count_images(info, {**params, "folds": 0}).values()) < folds:
+    counts = count_images(info, {**params, "folds": 0})
+    if folds and sum(counts[split] for split in SPLITS) < folds:
         raise ParameterError(f"folds: {folds}, more than {params['dataset']} has images")
 
 
@@ -106,11 +108,14 @@ def describe(params: Mapping[str, Any], key: str) -> DataInfo:
 
 
 def count_images(info: DataInfo, params: Mapping[str, Any]) -> dict[str, int]:
-    """About how many images each split of a run has: as described, capped, and split in folds."""
+    """About how many images each split of a run has: as described, capped, and split in folds.
+
+    Unlabelled images stay as many as they are.
+    """
     counts, cap = dict(info.counts), params.get("cap_per_class", 0)
-    most = cap * len(info.classes) / max(1, sum(counts.values()))
+    most = cap * len(info.classes) / max(1, sum(counts[split] for split in SPLITS))
     if cap and most < 1:
-        counts = {name: round(most * n) for name, n in counts.items()}
+        counts |= {split: round(most * counts[split]) for split in SPLITS}
     folds = params.get("folds", 0)
     return fold_counts(counts, folds, params["folds_of"]) if folds else counts
 

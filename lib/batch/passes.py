@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from lib.checks import ParameterError
+from lib.data.base import UNLABELLED
 from lib.identity import short_name
 from lib.params import as_list, notebook_defaults
 from lib.training.monitor import BANK, LOOKED_AT, QUERIES
@@ -16,7 +17,7 @@ from lib.training.monitor import BANK, LOOKED_AT, QUERIES
 if TYPE_CHECKING:
     from lib.batch.plan import PlannedRun
 
-Images = Mapping[str, int]  # split → how many
+Images = Mapping[str, int]  # split → how many; those that only pretraining sees: `unlabelled`
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,21 @@ class Passes:
 
 
 def pretraining(p: SimpleNamespace, n: Images, epochs: int, size: int = 0) -> Passes:
-    """Two views of each training image an epoch; the kNN monitor, and a look for a collapse."""
-    views = 2 * n["train"] * epochs
-    steps = epochs * math.ceil(n["train"] / p.batch_size)
+    """Two views of each image seen an epoch; the kNN monitor, and a look for a collapse."""
+    seen = n["train"] + n.get(UNLABELLED, 0)
+    views = 2 * seen * epochs
+    steps = epochs * math.ceil(seen / p.batch_size)
     checks = 1 + math.ceil(epochs / p.knn_every)
     monitored = min(n["train"], BANK) + min(n["val"], QUERIES)
     # Features are looked at after the first epoch and the last; in between by the clock, seldom.
-    embedded = checks * monitored + min(epochs, 2) * min(n["train"], LOOKED_AT)
+    embedded = checks * monitored + min(epochs, 2) * min(seen, LOOKED_AT)
     return Passes(views, steps, views, embedded, p.augment, size)
 
 
 def embedding(n: Images, encoders: int = 1, size: int = 0) -> Passes:
-    """Every image once through each encoder."""
-    return Passes(embedded=encoders * sum(n.values()), size=size)
+    """Every image of a split once through each encoder."""
+    images = sum(count for split, count in n.items() if split != UNLABELLED)
+    return Passes(embedded=encoders * images, size=size)
 
 
 def finetuning(p: SimpleNamespace, n: Images, labels: int) -> Passes:

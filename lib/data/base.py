@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Task = Literal["binary", "multi-class", "ordinal", "multi-label"]
 SPLITS = ("train", "val", "test")
+UNLABELLED = "unlabelled"  # images without a label beside these
 
 
 class DataError(Exception):
@@ -44,6 +45,8 @@ class DataSet:
     classes: one name per class (K of them); for multi-label tasks one per label.
     fingerprint: a hash that changes whenever an image, a label or the split changes.
     notes: sentences for the report: known leaks, images skipped, how the split was made.
+    unlabelled: images without a label (y None), which pretraining alone sees, beside those of
+    train (`lib.data.unlabelled`); None where there are none.
     """
 
     name: str
@@ -58,6 +61,7 @@ class DataSet:
     source: str = ""
     licence: str = ""
     notes: tuple[str, ...] = field(default=())
+    unlabelled: Split | None = None
 
 
 def labels_of(data: DataSet, name: str) -> npt.NDArray[np.int64]:

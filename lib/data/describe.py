@@ -27,7 +27,8 @@ PREPROCESSES = ("none", "fundus")
 class DataInfo:
     """What is known of a data set before its images are loaded.
 
-    channels: None where only decoding tells; counts: images per split, unreadable ones included;
+    channels: None where only decoding tells; counts: images per split, unreadable ones included,
+    and under `unlabelled`, where there are any, the images that pretraining sees beside train;
     fingerprint: that of the loaded DataSet. classes is empty for a set without labels.
     """
 
@@ -189,7 +190,7 @@ def describe_dataset(
     if kind in KINDS:
         import numpy as np
 
-        from lib.data.own import split_rows, survey
+        from lib.data.own import count_rows, survey
 
         own = survey(
             name,
@@ -200,14 +201,14 @@ def describe_dataset(
             workers=workers,
             progress=progress,
         )
-        chosen, _ = split_rows(own, np.arange(len(own.digests), dtype=np.int64), split_seed)
+        rows = np.arange(len(own.digests), dtype=np.int64)
         return DataInfo(
             name=name,
             title=own.table.title,
             task=own.task,
             classes=own.classes,
             channels=None,
-            counts={s: len(rows) for s, rows in chosen.items()},
+            counts=count_rows(own, rows, split_seed),
             fingerprint=own.fingerprint,
             source=own.table.where,
         )

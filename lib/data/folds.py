@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lib.data.base import SPLITS, DataError, DataSet, Split
+from lib.data.base import SPLITS, UNLABELLED, DataError, DataSet, Split
 from lib.data.cache import combined_hash
 from lib.data.pool import pool_images, take_images
 from lib.data.split import Indices, carve_val, cross_validation_folds
+from lib.data.unlabelled import leave_out_groups
 
 DEVELOPMENT = ("train", "val")  # what a recipe may be chosen by
 WHICH = {"all": "all", "trainval": "the train and val splits'"}
@@ -25,7 +26,8 @@ def choose_fold(
     """The images of a data set, split anew: test is fold number `fold` of `folds`.
 
     of: all images, or those of train and val alone, to choose a recipe by; the images that are
-    kept for the one test at the end then take no part. Of the rest an eighth is val. Stratified;
+    kept for the one test at the end then take no part, nor do unlabelled ones of their groups; the
+    other unlabelled images stay beside whatever is train. Of the rest an eighth is val. Stratified;
     groups (patients, lesions) are never torn. The seed decides the folds, so the tests of all folds
     together are every image once. Images are not copied where they are memory-mapped. Raises
     DataError for fewer than 2 folds, a fold that is not there, or more folds than groups.
@@ -49,16 +51,25 @@ def choose_fold(
     note += "The test split was put away." if of == "trainval" else OWN_SPLIT
     chosen = [of] if of == "trainval" else []
     mark = combined_hash([data.fingerprint, "fold", *chosen, folds, fold, seed])
-    notes = (*data.notes, note)
-    splits = take(data, rows, among)
-    return dataclasses.replace(data, splits=splits, fingerprint=mark, notes=notes)
+    unlabelled = data.unlabelled
+    if of == "trainval" and unlabelled is not None:
+        unlabelled = leave_out_groups(unlabelled, [data.splits["test"].groups])
+        put_away = len(data.unlabelled or ()) - len(unlabelled or ())
+        note += f" With it {put_away:,} unlabelled images of its groups." if put_away else ""
+    return dataclasses.replace(
+        data,
+        splits=take(data, rows, among),
+        fingerprint=mark,
+        notes=(*data.notes, note),
+        unlabelled=unlabelled,
+    )
 
 
 def cap_classes(data: DataSet, most: int, seed: int) -> DataSet:
     """At most `most` images of each class in the whole data set, chosen by the seed.
 
-    Each split keeps its share of a class. Raises DataError for data without labels or with
-    several labels an image, where a class cannot be cut alone.
+    Each split keeps its share of a class; unlabelled images stay. Raises DataError for data without
+    labels or with several labels an image, where a class cannot be cut alone.
     """
     y = pooled(data, "y")
     if y is None or y.ndim == 2:
@@ -108,8 +119,10 @@ def take(
 def fold_counts(
     counts: Mapping[str, int], folds: int, of: Literal["all", "trainval"] = "all"
 ) -> dict[str, int]:
-    """About how many images each split of a fold has, for planning."""
-    n = sum(counts.values()) - (counts.get("test", 0) if of == "trainval" else 0)
+    """About how many images each split of a fold has, for planning; unlabelled ones stay apart."""
+    apart = {name: n for name, n in counts.items() if name == UNLABELLED}
+    among = DEVELOPMENT if of == "trainval" else SPLITS
+    n = sum(counts.get(name, 0) for name in among)
     test = n // folds
     val = (n - test) // 8
-    return {"train": n - test - val, "val": val, "test": test}
+    return {"train": n - test - val, "val": val, "test": test, **apart}

@@ -82,5 +82,10 @@ def shrink(data: DataSet, size: int) -> DataSet:
         name: dataclasses.replace(split, images=resample(split.images, size))
         for name, split in data.splits.items()
     }
+    more = data.unlabelled
+    if more is not None:
+        more = dataclasses.replace(more, images=resample(more.images, size))
     note = f"Images of {size} px are resampled from {data.size} px."
-    return dataclasses.replace(data, size=size, splits=splits, notes=(*data.notes, note))
+    return dataclasses.replace(
+        data, size=size, splits=splits, notes=(*data.notes, note), unlabelled=more
+    )

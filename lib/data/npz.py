@@ -12,18 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.data.archive import Header, Source, image_header, read_array, read_headers, read_images
-from lib.data.base import SPLITS, DataError, DataSet, Split, Task
+from lib.data.base import SPLITS, UNLABELLED, DataError, DataSet, Split, Task
 from lib.data.cache import IN_MEMORY, combined_hash, file_hashes, take_rows
 from lib.data.decode import DECODER_VERSION
 from lib.data.split import carve_val
+from lib.data.unlabelled import HELD, apart_from
 
 
 @dataclass(frozen=True)
 class NpzTable:
     """All of an `npz:` file but its images.
 
-    present: the splits it has; y, ids, groups: per split, None where the file has none; side: of
-    the squares that the images are cut to.
+    present: the splits it has; y, ids, groups: per split, None where the file has none, ids and
+    groups also under `unlabelled` where it has such images; side: of the squares that the images
+    are cut to.
     """
 
     present: tuple[str, ...]
@@ -42,11 +44,15 @@ def read_table(path: Path) -> NpzTable:
 
     Keys: `train_images`, `train_labels`, …, and optionally `SPLIT_ids`, `SPLIT_groups`, `classes`
     (a name per class) and `task` (binary, multi-class, ordinal or multi-label). The val split may
-    be missing. Without any labels: task multi-class, no classes.
+    be missing. Without any labels: task multi-class, no classes. `unlabelled_images`, with ids and
+    groups of their own, are images without a label beside the splits.
     """
     headers = read_headers(path)
     present = tuple(s for s in SPLITS if s != "val" or f"{s}_images" in headers)
-    shapes = [image_header(path, headers, f"{s}_images").shape for s in present]
+    parts = (*present, *([UNLABELLED] if f"{UNLABELLED}_images" in headers else []))
+    if f"{UNLABELLED}_labels" in headers:
+        raise DataError(f"{path}: has {UNLABELLED}_labels; unlabelled images have none, remove it")
+    shapes = [image_header(path, headers, f"{s}_images").shape for s in parts]
     sides = {(*s[1:3], s[3] if len(s) == 4 else 1) for s in shapes}
     if len(sides) > 1:
         raise DataError(f"{path}: the splits' images differ in height, width or channels: {sides}")
@@ -54,7 +60,7 @@ def read_table(path: Path) -> NpzTable:
     if labelled and len(labelled) < len(present):
         absent = next(s for s in present if s not in labelled)
         raise DataError(f"{path}: has {labelled[0]}_labels but no {absent}_labels")
-    counts = {s: shape[0] for s, shape in zip(present, shapes, strict=True)}
+    counts = {s: shape[0] for s, shape in zip(parts, shapes, strict=True)}
     y: dict[str, Any] = dict.fromkeys(present)
     for s in labelled:
         y[s] = _labels(path, f"{s}_labels", headers, counts[s])
@@ -66,9 +72,9 @@ def read_table(path: Path) -> NpzTable:
     [(height, width, channels)] = sides
     if height != width:
         notes.append(f"Images are {height} × {width}: cropped to their middle square.")
-    names = {s: _strings(path, headers, f"{s}_ids", counts[s]) for s in present}
-    groups = {s: _strings(path, headers, f"{s}_groups", counts[s]) for s in present}
-    _refuse_torn(path, groups)
+    names = {s: _strings(path, headers, f"{s}_ids", counts[s]) for s in parts}
+    groups = {s: _strings(path, headers, f"{s}_groups", counts[s]) for s in parts}
+    _refuse_torn(path, {s: groups[s] for s in present})
     return NpzTable(
         present=present,
         y=y,
@@ -88,10 +94,14 @@ def read_table(path: Path) -> NpzTable:
 def describe_npz(
     path: Path, size: int, cache: Path, *, split_seed: int = 0
 ) -> tuple[NpzTable, dict[str, int], str]:
-    """The table, how many images each split gets, and the fingerprint; no image is read."""
+    """The table, how many images each split gets, and the fingerprint; no image is read.
+
+    Under `unlabelled`, where there are any, stand the images that pretraining sees beside train.
+    """
     table = read_table(path)
     [digest] = file_hashes([path], cache)
-    counts = {s: len(ids) for s, ids in table.ids.items()}
+    counts = {s: len(table.ids[s]) for s in table.present}
+    held = [table.groups.get(s) for s in HELD]
     carved = None
     if "val" not in counts:
         carved = split_seed
@@ -100,6 +110,12 @@ def describe_npz(
         except DataError as error:
             raise DataError(f"{path}: no val split, and of train {error}") from error
         counts = {"train": len(rows[0]), "val": len(rows[1]), "test": counts["test"]}
+        whole = table.groups["train"]
+        held[0] = None if whole is None else whole[rows[1]]
+    if UNLABELLED in table.ids:
+        seen = apart_from(table.groups[UNLABELLED], held)
+        n = len(table.ids[UNLABELLED] if seen is None else seen)
+        counts |= {UNLABELLED: n} if n else {}
     return table, counts, combined_hash([DECODER_VERSION, digest, size, carved])
 
 
@@ -118,6 +134,11 @@ def load_npz(
     notes = list(table.notes)
     if table.side != size:
         notes.append(f"Images of {size} px are resampled from {table.side} px.")
+    source = Source(path, digest, cache, limit)
+    more = None
+    if UNLABELLED in table.ids:
+        images = read_images(source, f"{UNLABELLED}_images", size)
+        more = Split(images, None, table.ids[UNLABELLED], table.groups[UNLABELLED])
     return DataSet(
         name=name,
         title=path.name,
@@ -125,10 +146,11 @@ def load_npz(
         classes=table.classes,
         size=size,
         channels=table.channels,
-        splits=_splits(table, Source(path, digest, cache, limit), size, split_seed),
+        splits=_splits(table, source, size, split_seed),
         fingerprint=mark,
         source=str(path),
         notes=tuple(notes),
+        unlabelled=more,
     )
 
 

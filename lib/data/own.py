@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lib.data.base import SPLITS, DataError, DataSet, Split, Task
+from lib.data.base import SPLITS, UNLABELLED, DataError, DataSet, Split, Task
 from lib.data.cache import IN_MEMORY, combined_hash, file_hashes, open_array, take_rows
 from lib.data.decoded import DecodedFiles, decode_files, decoder_version
+from lib.data.pool import pool_images, take_images
 from lib.data.split import Indices, Labels, carve_val, grouped_stratified_split
 from lib.data.tables import FileTable, read_csv, read_folder
+from lib.data.unlabelled import HELD, apart_from
 
 SHARES = (0.7, 0.1, 0.2)
 
@@ -24,7 +26,8 @@ SHARES = (0.7, 0.1, 0.2)
 class OwnData:
     """Everything about a user's images that is known before one is decoded.
 
-    y: of all rows of the table; digests: one per row; fingerprint: of images, labels and split.
+    y: of all rows of the table, −1 (or all 0) where one is unlabelled; digests: one per row;
+    fingerprint: of images, labels and split.
     """
 
     table: FileTable
@@ -33,6 +36,16 @@ class OwnData:
     task: Task
     digests: list[str]
     fingerprint: str
+
+    @property
+    def unlabelled(self) -> npt.NDArray[np.bool_]:
+        """Rows without a label beside labelled ones, [N]."""
+        return unlabelled_of(self.table)
+
+
+def unlabelled_of(table: FileTable) -> npt.NDArray[np.bool_]:
+    """Rows of a table without a label beside labelled ones, [N]."""
+    return np.asarray(table.unlabelled or [False] * len(table.names), bool)
 
 
 def read_own_table(name: str) -> FileTable:
@@ -60,24 +73,29 @@ def survey(
         f"missing {table.names[i]}" if digest == "missing" else digest
         for i, digest in enumerate(digests)
     ]
-    carved = None if set(table.splits or ()) == set(SPLITS) else split_seed
+    carved = None if set(table.splits or ()) - {UNLABELLED} == set(SPLITS) else split_seed
     made = [*decoder_version(preprocess), size]
     parts = [*made, digests, table.labels, table.groups, table.splits]
-    mark = combined_hash([*parts, table.ordinal, carved])
+    # A table without unlabelled rows keeps the hash that it had before there were any.
+    apart = [] if table.unlabelled is None else [np.flatnonzero(table.unlabelled).tolist()]
+    mark = combined_hash([*parts, table.ordinal, carved, *apart])
     return OwnData(table, y, classes, task, digests, mark)
 
 
 def encode_labels(table: FileTable) -> tuple[Labels, tuple[str, ...], Task]:
     """Numbers for label texts: int64 [N], or uint8 [N, K] when any holds `|`.
 
-    Classes are sorted, by value when all are whole numbers. Raises DataError for a single class.
+    Unlabelled rows are −1, or zeros. Classes are sorted, by value when all are whole numbers.
+    Raises DataError for a single class.
     """
     if table.labels is None:
         return None, (), "multi-class"
-    several = any("|" in label for label in table.labels)
+    rows = np.flatnonzero(~unlabelled_of(table))
+    given = [table.labels[row] for row in rows]
+    several = any("|" in label for label in given)
     sets = [
         {part.strip() for part in label.split("|") if part.strip()} if several else {label}
-        for label in table.labels
+        for label in given
     ]
     found = set().union(*sets)
     whole = all(re.fullmatch(r"[+-]?\d+", label) for label in found)
@@ -89,12 +107,14 @@ def encode_labels(table: FileTable) -> tuple[Labels, tuple[str, ...], Task]:
         )
     number = {label: k for k, label in enumerate(classes)}
     if several:
-        y = np.zeros((len(sets), len(classes)), np.uint8)
-        for row, labels in enumerate(sets):
-            y[row, [number[label] for label in labels]] = 1
-        return y, classes, "multi-label"
+        many = np.zeros((len(table.labels), len(classes)), np.uint8)
+        for row, labels in zip(rows, sets, strict=True):
+            many[row, [number[label] for label in labels]] = 1
+        return many, classes, "multi-label"
     task: Task = "binary" if len(classes) == 2 else "ordinal" if table.ordinal else "multi-class"
-    return np.asarray([number[label] for label in table.labels], np.int64), classes, task
+    y = np.full(len(table.labels), -1, np.int64)
+    y[rows] = [number[label] for label in given]
+    return y, classes, task
 
 
 def split_rows(
@@ -102,11 +122,12 @@ def split_rows(
 ) -> tuple[dict[str, Indices], tuple[str, ...]]:
     """Which of `rows` of the table are in which split, and sentences about it.
 
-    A given split is kept; a missing val is carved from train. Otherwise 70/10/20, by group; copies
-    of one file (byte for byte) stay together too.
+    Unlabelled rows are in none. A given split is kept; a missing val is carved from train.
+    Otherwise 70/10/20, by group; copies of one file (byte for byte) stay together too.
     Raises DataError when train or test is empty.
     """
     table, notes = own.table, []
+    rows = rows[~own.unlabelled[rows]]
     y = None if own.y is None else own.y[rows]
     digests = np.asarray(own.digests)[rows]
     copies = len(digests) - len(np.unique(digests))
@@ -150,6 +171,29 @@ def split_rows(
         text = f"The given split tears apart {torn:,} copied images: test figures are too good."
         notes.append(text)
     return chosen, tuple(notes)
+
+
+def unlabelled_rows(own: OwnData, rows: Indices) -> tuple[Indices, tuple[str, ...]]:
+    """The unlabelled ones of `rows`, less byte-for-byte copies of labelled ones; sentences."""
+    apart, digests = own.unlabelled[rows], np.asarray(own.digests)[rows]
+    found = rows[apart]
+    copies = np.isin(digests[apart], digests[~apart])
+    if not copies.any():
+        return found, ()
+    note = f"{copies.sum():,} images without a label are byte-for-byte copies of a labelled one: "
+    return found[~copies], (f"{note}left out.",)
+
+
+def count_rows(own: OwnData, rows: Indices, seed: int) -> dict[str, int]:
+    """How many of `rows` are in each split, and how many unlabelled ones pretraining sees."""
+    chosen, _ = split_rows(own, rows, seed)
+    counts = {name: len(part) for name, part in chosen.items()}
+    more, _ = unlabelled_rows(own, rows)
+    if own.table.groups is not None and len(more):
+        groups = np.asarray(own.table.groups)
+        seen = apart_from(groups[more], [groups[chosen[name]] for name in HELD])
+        more = more if seen is None else more[seen]
+    return counts | ({UNLABELLED: len(more)} if len(more) else {})
 
 
 def _linked(groups: npt.NDArray[np.str_], digests: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
@@ -216,6 +260,7 @@ def load_own(
     notes = [*table.notes, *_unreadable(table, decoded, max_unreadable), *decoded.notes]
     rows = np.setdiff1d(np.arange(len(table.names)), list(decoded.failures)).astype(np.int64)
     chosen, split_notes = split_rows(own, rows, split_seed)
+    more, more_notes = unlabelled_rows(own, rows)
     if own.y is None:
         notes.append("Without labels: for pretraining only.")
     array = open_array(decoded.array, limit)
@@ -236,15 +281,22 @@ def load_own(
         splits={s: _take(own, images(s), chosen[s]) for s in SPLITS},
         fingerprint=own.fingerprint,
         source=table.where,
-        notes=(*notes, *split_notes),
+        notes=(*notes, *split_notes, *more_notes),
+        unlabelled=(
+            _take(own, take_images(pool_images([array]), more), more, labelled=False)
+            if len(more)
+            else None
+        ),
     )
 
 
-def _take(own: OwnData, images: npt.NDArray[np.uint8], rows: Indices) -> Split:
+def _take(
+    own: OwnData, images: npt.NDArray[np.uint8], rows: Indices, *, labelled: bool = True
+) -> Split:
     groups = own.table.groups
     return Split(
         images=images,
-        y=None if own.y is None else own.y[rows],
+        y=None if own.y is None or not labelled else own.y[rows],
         ids=np.asarray(own.table.names)[rows],
         groups=None if groups is None else np.asarray(groups)[rows],
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.checks import has_control
-from lib.data.base import SPLITS, DataError
+from lib.data.base import SPLITS, UNLABELLED, DataError
 from lib.data.decode import SUFFIXES
 
 SPLIT_WORDS = {
@@ -22,6 +22,7 @@ SPLIT_WORDS = {
     "test": "test",
     "testing": "test",
 }
+UNLABELLED_WORDS = (UNLABELLED, "unlabeled")
 SHOWN = 5  # how many offenders an error names
 
 
@@ -31,7 +32,9 @@ class FileTable:
 
     where: what errors name; title: what reports print; names: as written by the user; paths: None
     where there is no such file; labels: text, with `a|b` for several; groups, splits: None where
-    not given; ordinal: the classes are grades; notes: sentences for the report.
+    not given; ordinal: the classes are grades; notes: sentences for the report. unlabelled: rows
+    without a label beside labelled ones, whose split is `unlabelled` where one is given; None where
+    all rows have a label, or none has.
     """
 
     where: str
@@ -43,6 +46,7 @@ class FileTable:
     splits: list[str] | None
     ordinal: bool = False
     notes: tuple[str, ...] = ()
+    unlabelled: list[bool] | None = None
 
 
 def read_csv(path: Path) -> FileTable:
@@ -51,6 +55,9 @@ def read_csv(path: Path) -> FileTable:
     Images are sought relative to the csv file, then in its sub-folders; an extension may be
     missing. `level` holds grades (ordinal), and names that end in `_left` or `_right` give the
     patient as the group. Without a label column, or with an empty one, images are unlabelled.
+    Beside labelled rows, one without a label is unlabelled: its split, where there is such a
+    column, is blank, `unlabelled` or train. Where labels are several (`a|b`), a blank one means
+    none of these, and only the split `unlabelled` says that there is none.
     Raises DataError naming the file and the lines for anything that cannot be meant.
     """
     columns, lines = _columns(path)
@@ -59,8 +66,6 @@ def read_csv(path: Path) -> FileTable:
     labels = columns.get(label_column)
     if labels is not None and not any(labels):
         labels = None
-    if labels is not None and not any("|" in label for label in labels):
-        _refuse_empty(path, label_column, labels, lines)
     groups, notes = columns.get("group"), []
     if groups is not None:
         _refuse_empty(path, "group", groups, lines)
@@ -70,16 +75,8 @@ def read_csv(path: Path) -> FileTable:
             groups = None
         else:
             notes.append("Groups are patients, from the names before _left and _right.")
-    splits = columns.get("split")
-    if splits is not None:
-        splits = [SPLIT_WORDS.get(s.lower(), s) for s in splits]
-        wrong = [i for i, s in enumerate(splits) if s not in SPLITS]
-        if wrong:
-            raise DataError(
-                f"{path}: column split holds {splits[wrong[0]]!r} (line {lines[wrong[0]]}); use "
-                "train, val and test"
-            )
-        _refuse_torn(path, groups, splits, lines)
+    splits, unlabelled = _read_splits(path, columns.get("split"), label_column, labels, lines)
+    _refuse_torn(path, groups, splits, lines)
     finder = _Finder(path.parent)
     paths = [finder.find(name) for name in names]
     # `a.png` and `./a.png` are one file.
@@ -101,7 +98,67 @@ def read_csv(path: Path) -> FileTable:
         splits=splits,
         ordinal=label_column == "level" and labels is not None,
         notes=tuple(notes),
+        unlabelled=unlabelled,
     )
+
+
+def _read_splits(
+    path: Path,
+    cells: list[str] | None,
+    label_column: str,
+    labels: list[str] | None,
+    lines: list[int],
+) -> tuple[list[str] | None, list[bool] | None]:
+    """Splits in this project's words, None where none is given, and the unlabelled rows."""
+    splits = None if cells is None else [_split_word(cell) for cell in cells]
+    known = (*SPLITS, UNLABELLED, "")
+    _refuse_split(path, splits, [s not in known for s in splits or ()], lines)
+    if labels is None:
+        # Nothing is labelled, so nothing is set apart from it.
+        splits = None if splits is None else ["train" if s == UNLABELLED else s for s in splits]
+        _refuse_split(path, splits, [not s for s in splits or ()], lines)
+        return splits, None
+    words = splits or [""] * len(labels)
+    for line, word, label in zip(lines, words, labels, strict=True):
+        if word == UNLABELLED and label:
+            raise DataError(
+                f"{path}: line {line} has the {label_column} {label} and the split {UNLABELLED}; "
+                "blank the one or change the other"
+            )
+    if any("|" in label for label in labels):
+        unlabelled = [word == UNLABELLED for word in words]
+    else:
+        may_lack = ("", "train", UNLABELLED)
+        unlabelled = [
+            not label and word in may_lack for word, label in zip(words, labels, strict=True)
+        ]
+        missing = ["-" if apart else label for apart, label in zip(unlabelled, labels, strict=True)]
+        _refuse_empty(path, label_column, missing, lines)
+    if not any(unlabelled):
+        _refuse_split(path, splits, [not s for s in splits or ()], lines)
+        return splits, None
+    if not any(word for word, apart in zip(words, unlabelled, strict=True) if not apart):
+        return None, unlabelled  # the column says only which rows have no label
+    splits = [UNLABELLED if apart else s for s, apart in zip(words, unlabelled, strict=True)]
+    _refuse_split(path, splits, [not s for s in splits], lines)
+    return splits, unlabelled
+
+
+def _split_word(cell: str) -> str:
+    word = cell.lower()
+    return UNLABELLED if word in UNLABELLED_WORDS else SPLIT_WORDS.get(word, cell)
+
+
+def _refuse_split(
+    path: Path, splits: list[str] | None, wrong: list[bool], lines: list[int]
+) -> None:
+    """DataError for the first row whose split is wrong."""
+    for split, bad, line in zip(splits or (), wrong, lines, strict=False):
+        if bad:
+            raise DataError(
+                f"{path}: column split holds {split!r} (line {line}); use train, val and test, or "
+                f"{UNLABELLED} where there is no label"
+            )
 
 
 def _columns(path: Path) -> tuple[dict[str, list[str]], list[int]]:
@@ -147,10 +204,19 @@ def _refuse_empty(path: Path, column: str, cells: list[str], lines: list[int]) -
         )
 
 
-def _refuse_torn(path: Path, groups: list[str] | None, splits: list[str], lines: list[int]) -> None:
-    """DataError where a group (a patient, a lesion) is in two splits."""
+def _refuse_torn(
+    path: Path, groups: list[str] | None, splits: list[str] | None, lines: list[int]
+) -> None:
+    """DataError where a group (a patient, a lesion) is in two splits.
+
+    Unlabelled images of val's and test's groups are no mistake: pretraining leaves them out.
+    """
+    if groups is None or splits is None:
+        return
     first: dict[str, int] = {}
-    for i, group in enumerate(groups or []):
+    for i, group in enumerate(groups):
+        if splits[i] == UNLABELLED:
+            continue
         j = first.setdefault(group, i)
         if splits[i] != splits[j]:
             raise DataError(
@@ -202,33 +268,47 @@ class _Finder:
 def read_folder(path: Path) -> FileTable:
     """Read a folder with one sub-folder a class, or with train, (val,) test, each so divided.
 
-    Images may lie deeper inside a class. A folder of images without sub-folders is unlabelled.
+    Images may lie deeper inside a class. A folder of images without sub-folders is unlabelled, and
+    so are those in a sub-folder `unlabelled`, beside the classes or beside train and test.
     Raises DataError for a missing or empty folder, or for only one class.
     """
     if not path.is_dir():
         raise DataError(f"{path}: no such folder")
-    parts = {SPLIT_WORDS.get(p.name.lower(), ""): p for p in _subfolders(path)}
+    tops, apart = _classes_of(path)
+    parts = {SPLIT_WORDS.get(p.name.lower(), ""): p for p in tops}
     given = {"train", "test"} <= set(parts) <= set(SPLITS)
     found: list[tuple[Path, str, str]] = []
     other = loose = 0
     for split, top in parts.items() if given else [("", path)]:
-        class_folders = _subfolders(top)
+        class_folders, without = (tops, []) if top == path else _classes_of(top)
+        if without and split != "train":
+            raise DataError(
+                f"{without[0]}: images without a label can only be trained on; move the folder "
+                f"beside {top.name}"
+            )
+        apart += without
         if class_folders:
             loose += sum(p.suffix.lower() in SUFFIXES for p in top.iterdir() if p.is_file())
         for folder in class_folders or [top]:
             images, rest = _files(folder)
             found += [(file, folder.name if class_folders else "", split) for file in images]
             other += rest
+    labels, unlabelled = _labels_of_folders(path, [label for _, label, _ in found]), None
+    # Without class folders, everything below the folder is unlabelled, these too.
+    if given or tops:
+        split = UNLABELLED if labels is not None else "train"
+        for folder in apart:
+            images, rest = _files(folder)
+            found += [(file, "", split) for file in images]
+            other += rest
+    if labels is not None and len(found) > len(labels):
+        labels += [""] * (len(found) - len(labels))
+        unlabelled = [not label for label in labels]
     if not found:
         raise DataError(f"{path}: no images in it ({', '.join(SUFFIXES)})")
     names = [str(file.relative_to(path)) for file, _, _ in found]
     if odd := [name for name in names if has_control(name)]:
         raise DataError(f"{path}: {odd[0]!r}: a name that is not UTF-8 or no line; rename it")
-    labels: list[str] | None = [label for _, label, _ in found]
-    if set(labels or []) == {""}:
-        labels = None
-    elif "" in (labels or []):
-        raise DataError(f"{path}: one split has class folders and another has none")
     notes = [f"{other:,} files without an image's extension are ignored."] if other else []
     if loose:
         notes.append(f"{loose:,} images outside the class folders are ignored.")
@@ -241,7 +321,24 @@ def read_folder(path: Path) -> FileTable:
         groups=None,
         splits=[split for _, _, split in found] if given else None,
         notes=tuple(notes),
+        unlabelled=unlabelled,
     )
+
+
+def _classes_of(path: Path) -> tuple[list[Path], list[Path]]:
+    """The sub-folders, and apart from them those that hold images without a label."""
+    folders = _subfolders(path)
+    apart = [p for p in folders if p.name.lower() in UNLABELLED_WORDS]
+    return [p for p in folders if p not in apart], apart
+
+
+def _labels_of_folders(path: Path, labels: list[str]) -> list[str] | None:
+    """The labels, or None where there are none; DataError where only some splits have classes."""
+    if set(labels) <= {""}:
+        return None
+    if "" in labels:
+        raise DataError(f"{path}: one split has class folders and another has none")
+    return labels
 
 
 def _files(folder: Path) -> tuple[list[Path], int]:

@@ -50,12 +50,12 @@ def describe(options: argparse.Namespace) -> None:
     from lib.describe.alike import find_alike
     from lib.describe.facts import gather
     from lib.describe.look import look_at
-    from lib.describe.suggest import readable, suggest
+    from lib.describe.suggest import suggest
     from lib.describe.text import render
 
     bars = sys.stderr.isatty()
     look = look_at(name, options.size, options.data_root, workers=options.workers, progress=bars)
-    if not readable(look):
+    if not look.readable:
         row, why = next(iter(look.failures.items()))
         raise DataError(f"{look.where}: no image can be read; the first: {look.ids[row]} ({why})")
     alike = find_alike(look.pictures)

@@ -48,6 +48,7 @@ def gather(look: Look, alike: Alike) -> Facts:
             *say_unreadable(look),
             *say_leaks(look, leaks),
             *say_conflicts(look, alike),
+            *say_unlabelled(look, alike),
             *say_copies(look, alike),
             *say_flat(look),
             *say_classes(look, counts),
@@ -63,10 +64,14 @@ def count_images(look: Look) -> pd.DataFrame:
     rows = [row for row, picture in enumerate(look.pictures) if picture is not None]
     tally: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        names = (look.labels[row] or (NO_FINDING,)) if look.labels is not None else (UNLABELLED,)
+        if look.labels is None or row in look.unlabelled:
+            names: tuple[str, ...] = (UNLABELLED,)
+        else:
+            names = look.labels[row] or (NO_FINDING,)
         tally.update((name, look.splits[row] or NO_SPLIT) for name in names)
     classes = list(look.classes) if look.labels is not None else [UNLABELLED]
-    classes += [NO_FINDING] if any(name == NO_FINDING for name, _ in tally) else []
+    found = {name for name, _ in tally}
+    classes += [name for name in (NO_FINDING, UNLABELLED) if name in found - set(classes)]
     table = {s: [tally[c, s] for c in classes] for s in splits}
     return pd.DataFrame(table, index=pd.Index(classes, name="class"))
 
@@ -76,12 +81,14 @@ def describe_images(look: Look, alike: Alike) -> dict[str, str]:
     seen = [p for p in look.pictures if p is not None]
     about = {"images": f"{len(seen):,}"}
     if look.splits and any(look.splits):
-        order = Counter(s for s, p in zip(look.splits, look.pictures, strict=True) if p is not None)
+        order = Counter(look.splits[row] for row in look.labelled)
         about["images"] += f": {', '.join(f'{order[s]:,} {s}' for s in SPLITS if s in order)}"
     else:
         about["images"] += ", not split yet"
     labelled = f"{look.task}, {len(look.classes)} classes" if look.classes else "none"
     about["labels"] = labelled
+    if look.unlabelled:
+        about[UNLABELLED] = f"{len(look.readable) - len(look.labelled):,}, for pretraining alone"
     if look.groups is not None:
         sizes = np.asarray(list(Counter(look.groups).values()))
         about["groups"] = f"{len(sizes):,}, images in each: {spread(sizes)}"
@@ -156,13 +163,16 @@ def say_unreadable(look: Look) -> list[str]:
 
 
 def find_leaks(look: Look, alike: Alike) -> dict[str, int]:
-    """Images of val and test that have a copy or a near-duplicate in train, by split."""
-    linked = join_sets(alike)
+    """Images of val and test that have a copy or a near-duplicate in train, by split.
+
+    An unlabelled image counts as train where pretraining sees it.
+    """
+    linked, unseen = join_sets(alike), look.unlabelled - look.beside_train
     leaks = {}
     for split in ("val", "test"):
         n = 0
         for rows in linked:
-            splits = [look.splits[row] for row in rows]
+            splits = [look.splits[row] for row in rows - unseen]
             n += splits.count(split) if "train" in splits else 0
         if n:
             leaks[split] = n
@@ -197,7 +207,8 @@ def say_conflicts(look: Look, alike: Alike) -> list[str]:
     if look.labels is None:
         return []
     said = []
-    for what, sets in (("identical images", alike.copies), ("near-duplicates", alike.near)):
+    for what, found in (("identical images", alike.copies), ("near-duplicates", alike.near)):
+        sets = [[row for row in rows if row not in look.unlabelled] for rows in found]
         differing = [rows for rows in sets if len({look.labels[row] for row in rows}) > 1]
         if differing:
             first = [
@@ -205,6 +216,29 @@ def say_conflicts(look: Look, alike: Alike) -> list[str]:
             ]
             sets_of = count(len(differing), f"set of {what}")
             said.append(f"Different labels in {sets_of}: {named(first)}.")
+    return said
+
+
+def say_unlabelled(look: Look, alike: Alike) -> list[str]:
+    """Unlabelled images that a study leaves out, and what is not known of the others."""
+    if not look.unlabelled or look.labels is None:
+        return []
+    said, copied = [], len(look.copied)
+    if copied:
+        said.append(f"{copied:,} images without a label are copies of a labelled one: left out.")
+    seen = look.beside_train
+    held = len(look.readable) - len(look.labelled) - copied - len(seen)
+    if held:
+        said.append(
+            f"{held:,} images without a label are of groups in val or test: pretraining leaves "
+            "them out."
+        )
+    if look.groups is None:
+        text = "Nothing is known about whether images without a label show patients of the test "
+        text += "split: only a column group of a csv keeps them apart."
+        near = sum(len(rows & seen) for rows in join_sets(alike) if rows - look.unlabelled)
+        text += f" {near:,} have a near-duplicate among the labelled ones." if near else ""
+        said.append(text)
     return said
 
 
@@ -246,7 +280,7 @@ def say_classes(look: Look, counts: pd.DataFrame) -> list[str]:
     """Classes that are rare, or that a split lacks."""
     if look.labels is None:
         return ["There are no labels: the images serve for pretraining only."]
-    table = counts.drop(index=NO_FINDING, errors="ignore")
+    table = counts.drop(index=[NO_FINDING, UNLABELLED], errors="ignore")
     said = []
     for split in table.columns:
         absent = [str(name) for name in table.index[table[split] == 0]]
@@ -267,6 +301,6 @@ def say_classes(look: Look, counts: pd.DataFrame) -> list[str]:
 
 def imbalance(counts: pd.DataFrame) -> float:
     """Images of the largest class over those of the smallest that has any; 1 without labels."""
-    total = counts.drop(index=NO_FINDING, errors="ignore").sum(axis=1)
+    total = counts.drop(index=[NO_FINDING, UNLABELLED], errors="ignore").sum(axis=1)
     present = total[total > 0]
     return float(present.max() / present.min()) if len(present) else 1.0

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.bars import Bar
-from lib.data.base import SPLITS, DataError, Task
+from lib.data.base import SPLITS, UNLABELLED, DataError, Task
 from lib.data.cache import cache_folder, data_folder, file_hashes
 from lib.data.decode import bit_depth, centre_square, decode_image, resample, to_uint8
 from lib.data.describe import IMAGE_FILES, check_dataset
 from lib.data.load import load_dataset
 from lib.data.parallel import for_each_row
+from lib.data.unlabelled import HELD
 from lib.describe.pictures import Picture, picture_from_array, picture_from_file
 
 READ_SIZE = 28  # pixels at which sets that come in several sizes are read unless told otherwise
@@ -27,10 +28,11 @@ class Look:
     """A data set of N images, seen once.
 
     name: as `dataset` takes it. ids: what each image is called; splits: "" where none is given.
-    labels: the classes of each image (none, one or several), or None without labels; groups: or
-    None. pictures: None where one cannot be read; failures: row → why. fetch: the image of a row
-    at a size, uint8 [size, size, C]; data: the bytes of its file, where images are files. notes:
-    what reading the table said.
+    labels: the classes of each image (none, one or several), or None without labels; unlabelled:
+    rows without a label beside labelled ones, which have no class and whose split is train where
+    one is given; groups: or None. pictures: None where one cannot be read; failures: row → why.
+    fetch: the image of a row at a size, uint8 [size, size, C]; data: the bytes of its file, where
+    images are files. notes: what reading the table said.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Look:
     fetch: Callable[[int, int], npt.NDArray[np.uint8]]
     notes: tuple[str, ...] = ()
     data: Callable[[int], bytes] | None = None
+    unlabelled: frozenset[int] = frozenset()
 
     @property
     def files(self) -> bool:
@@ -55,6 +58,32 @@ class Look:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def readable(self) -> list[int]:
+        """Rows of the images that could be read."""
+        return [row for row, picture in enumerate(self.pictures) if picture is not None]
+
+    @property
+    def labelled(self) -> list[int]:
+        """Readable rows but for the unlabelled ones."""
+        return [row for row in self.readable if row not in self.unlabelled]
+
+    @property
+    def copied(self) -> set[int]:
+        """Unlabelled files that are byte-for-byte copies of a labelled one: a study drops them."""
+        known = {self.pictures[row].digest for row in self.labelled if self.files}  # type: ignore[union-attr]
+        rows = self.unlabelled.intersection(self.readable)
+        return {row for row in rows if self.pictures[row].digest in known}  # type: ignore[union-attr]
+
+    @property
+    def beside_train(self) -> set[int]:
+        """Unlabelled rows that pretraining sees: of no group in val or test, and no copies."""
+        rows = set(self.unlabelled.intersection(self.readable) - self.copied)
+        if self.groups is None:
+            return rows
+        held = {self.groups[row] for row in self.labelled if self.splits[row] in HELD}
+        return {row for row in rows if self.groups[row] not in held}
 
 
 def look_at(
@@ -105,16 +134,17 @@ def _look_at_files(name: str, workers: int | None, progress: bool) -> Look:
     pictures, failures = _read_all(
         len(table.names), lambda row: picture_from_file(data(row)), table.title, workers, progress
     )
-    splits = table.splits or [""] * len(table.names)
+    splits = ["train" if s == UNLABELLED else s for s in table.splits or [""] * len(table.names)]
     return Look(
         name, table.title, table.where, task, classes, table.names, splits, labels,
         table.groups, pictures, failures, fetch, table.notes, data,
+        frozenset(row for row, apart in enumerate(table.unlabelled or ()) if apart),
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Arrays:
-    """Finished arrays: per split images [N, H, W(, C)], y, ids and groups."""
+    """Finished arrays: per split, and `unlabelled`, images [N, H, W(, C)], y, ids and groups."""
 
     title: str
     where: str
@@ -131,7 +161,7 @@ def _look_at_arrays(
     name: str, size: int | None, data_root: str | Path | None, workers: int | None, progress: bool
 ) -> Look:
     found = _npz(name, data_root) if name.startswith("npz:") else _loaded(name, size, data_root)
-    present = [s for s in SPLITS if s in found.images]
+    present = [s for s in (*SPLITS, UNLABELLED) if s in found.images]
     lengths = [len(found.images[s]) for s in present]
     starts = np.cumsum([0, *lengths])
 
@@ -147,19 +177,23 @@ def _look_at_arrays(
         int(starts[-1]), lambda row: picture_from_array(image(row)), found.title, workers, progress
     )
     labels = None
+    apart = lengths[-1] if present[-1] == UNLABELLED else 0
     if found.classes and found.y[present[0]] is not None:
-        rows = [row for s in present for row in found.y[s]]
+        rows = [row for s in present if s != UNLABELLED for row in found.y[s]]
         if found.task == "multi-label":
             labels = [tuple(found.classes[k] for k in np.flatnonzero(row)) for row in rows]
         else:
             labels = [(found.classes[int(row)],) for row in rows]
+        labels += [()] * apart
     grouped = all(found.groups[s] is not None for s in present)
     groups = [str(g) for s in present for g in found.groups[s]] if grouped else None  # type: ignore[union-attr]
     return Look(
         name, found.title, found.where, found.task, found.classes,
         [str(i) for s in present for i in found.ids[s]],
-        [s for s, n in zip(present, lengths, strict=True) for _ in range(n)],
+        ["train" if s == UNLABELLED else s
+         for s, n in zip(present, lengths, strict=True) for _ in range(n)],
         labels, groups, pictures, failures, fetch, found.notes,
+        unlabelled=frozenset(range(int(starts[-1]) - apart, int(starts[-1]))),
     )  # fmt: skip
 
 
@@ -171,7 +205,7 @@ def _npz(name: str, data_root: str | Path | None) -> _Arrays:
     path = Path(name.partition(":")[2]).expanduser()
     table, cache = read_table(path), cache_folder(data_root)
     source = Source(path, file_hashes([path], cache)[0], cache)
-    images = {s: read_images(source, f"{s}_images", table.side) for s in table.present}
+    images = {s: read_images(source, f"{s}_images", table.side) for s in table.ids}
     return _Arrays(
         path.name, str(path), table.task, table.classes, images, table.y, table.ids,
         table.groups, table.notes,

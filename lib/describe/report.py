@@ -88,6 +88,7 @@ def alike_section(look: Look, alike: Alike) -> str:
 def caption(look: Look, row: int) -> str:
     """An image's name, and its label, split and group as far as there are any."""
     label = "|".join(look.labels[row]) if look.labels is not None else ""
+    label = "without a label" if row in look.unlabelled else label
     group = look.groups[row] if look.groups is not None else ""
     known = ", ".join(word for word in (label, look.splits[row], group) if word)
     return f"{look.ids[row]} ({known})" if known else look.ids[row]

@@ -29,10 +29,11 @@ Image = npt.NDArray[np.uint8]
 def choose_rows(look: Look, each: int = EACH, seed: int = 0) -> dict[str, list[int]]:
     """A few readable images of each class, at random and in file order: class → rows."""
     rng = np.random.default_rng(seed)
-    members: dict[str, list[int]] = {name: [] for name in look.classes or (UNLABELLED,)}
+    members: dict[str, list[int]] = {name: [] for name in (*look.classes, UNLABELLED)}
     for row, picture in enumerate(look.pictures):
         if picture is not None:
-            names = (UNLABELLED,) if look.labels is None else look.labels[row]
+            apart = look.labels is None or row in look.unlabelled
+            names = (UNLABELLED,) if apart or look.labels is None else look.labels[row]
             for name in names:
                 members[name].append(row)
     chosen = {}
@@ -49,7 +50,8 @@ def choose_pairs(look: Look, alike: Alike, n: int = PAIRS) -> list[tuple[int, in
 
     def place(pair: tuple[int, int, float]) -> tuple[bool, bool]:
         a, b = pair[:2]
-        differ = look.labels is not None and look.labels[a] != look.labels[b]
+        known = look.labels is not None and look.unlabelled.isdisjoint((a, b))
+        differ = known and look.labels is not None and look.labels[a] != look.labels[b]
         return not differ, look.splits[a] == look.splits[b]
 
     return sorted(ranked, key=place)[:n]

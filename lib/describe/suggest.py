@@ -51,14 +51,17 @@ def suggest(look: Look, size: int | None = None) -> Suggestion:
     defaults, reasons = choose_defaults(look, size)
     augment, why = choose_augment(look, defaults)
     reasons.append(why)
-    repeats, n = "seed: [0, 1, 2]", trained_on(look)
-    if not any(look.splits) and len(readable(look)) < SMALL and look.labels is not None:
+    repeats, n, labelled = "seed: [0, 1, 2]", trained_on(look), len(look.labelled)
+    if not any(look.splits) and labelled < SMALL and look.labels is not None:
         defaults["folds"] = 5
         repeats = "fold: [0, 1, 2, 3, 4]"
-        reasons.append(f"folds: fewer than {SMALL:,} images, so each is tested once, in five folds")
-        n = round(len(readable(look)) * 0.7)
-    epochs = int(np.clip(round(PASSES / max(n, 1)), *EPOCHS))
-    reasons.append(f"epochs: about {PASSES:,} image passes over {n:,} training images")
+        what = "labelled images" if look.unlabelled else "images"
+        reasons.append(f"folds: fewer than {SMALL:,} {what}, so each is tested once, in five folds")
+        n = round(labelled * 0.7)
+    more = len(look.beside_train)
+    epochs = int(np.clip(round(PASSES / max(n + more, 1)), *EPOCHS))
+    without = f" and {more:,} without labels" if more else ""
+    reasons.append(f"epochs: about {PASSES:,} image passes over {n:,} training images{without}")
     study = re.sub(r"[^A-Za-z0-9]+", "-", look.title).strip("-").lower() or "mine"
     lines = [
         f"study: {study}",
@@ -125,7 +128,7 @@ def looks_like_fundus(look: Look) -> bool:
     """Whether most of a few photographs, evenly taken, show a lit disc on black."""
     from lib.data.disc import DARK, find_disc, lit_pixels
 
-    rows = [r for r in readable(look) if look.pictures[r].coloured]  # type: ignore[union-attr]
+    rows = [r for r in look.readable if look.pictures[r].coloured]  # type: ignore[union-attr]
     if look.data is None or len(rows) < 2:
         return False
     chosen = rows[:: max(1, len(rows) // LOOKED_AT)][:LOOKED_AT]
@@ -146,14 +149,9 @@ def choose_budgets(look: Look, n: int) -> list[int]:
     return fitting[-3:]
 
 
-def readable(look: Look) -> list[int]:
-    """Rows of the images that could be read."""
-    return [row for row, picture in enumerate(look.pictures) if picture is not None]
-
-
 def trained_on(look: Look) -> int:
-    """Images in train, as given, or as a split will have it."""
-    n = Counter(look.splits[row] for row in readable(look))
+    """Images in train, as given, or as a split will have it, unlabelled ones apart."""
+    n = Counter(look.splits[row] for row in look.labelled)
     if not any(look.splits):
         return round(SHARE * sum(n.values()))
     return n["train"] if n["val"] else round(n["train"] * 7 / 8)

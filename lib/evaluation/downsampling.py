@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 import lib.training.trainer  # noqa: F401  what Lightning imports must not count as a training's memory
-from lib.data.base import DataError, DataSet
+from lib.data.base import UNLABELLED, DataError, DataSet
+from lib.data.unlabelled import count_pretraining
 from lib.evaluation.evaluate import Budget, Evaluated, probe_features, result_rows
 from lib.files import write_json, write_text
 from lib.models.embed import embed_splits
@@ -74,8 +75,12 @@ def study_sizes(run: Run, budgets: Sequence[Budget]) -> list[AtSize]:
 
 def check_same_images(a: DataSet, b: DataSet) -> None:
     """DataError unless two data sets hold the same images and labels in the same order."""
-    for name, split in a.splits.items():
-        other = b.splits[name]
+    pairs = [(name, split, b.splits[name]) for name, split in a.splits.items()]
+    if (a.unlabelled is None) != (b.unlabelled is None):
+        raise DataError(f"{a.name}: only one of {a.size} px and {b.size} px has unlabelled images")
+    if a.unlabelled is not None and b.unlabelled is not None:
+        pairs.append((UNLABELLED, a.unlabelled, b.unlabelled))
+    for name, split, other in pairs:
         same = np.array_equal(split.ids, other.ids)
         if split.y is not None and other.y is not None:
             same = same and np.array_equal(split.y, other.y)
@@ -127,7 +132,7 @@ def measured_pretraining(run: Run, data: DataSet) -> tuple[Pretraining, Cost]:
     if noted.exists():
         # Taken up after it was done: reading a checkpoint says nothing of the memory of training.
         return result, Cost(**json.loads(noted.read_text(encoding="utf-8")))
-    cost = Cost.of(result.history, len(data.splits["train"]), memory.peak_mb)
+    cost = Cost.of(result.history, count_pretraining(data), memory.peak_mb)
     write_json(noted, cost.as_dict())
     return result, cost
 

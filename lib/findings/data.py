@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lib.data.base import DataSet
+from lib.data.base import UNLABELLED, DataSet
+from lib.data.unlabelled import say_unlabelled
 from lib.names import plain
+
+WITHOUT = "without labels"
 
 if TYPE_CHECKING:
     from lib.run import Run
 
 
 def describe_data(data: DataSet) -> pd.DataFrame:
-    """Images by class (rows) and split (columns), with each class's share of all."""
+    """Images by class (rows) and split (columns), with each class's share of all labelled images.
+
+    Unlabelled images, where there are any, have a row and a column of their own.
+    """
     counts = {}
     for name, split in data.splits.items():
         if split.y is None:
-            counts[name] = pd.Series([len(split)], index=["without labels"])
+            counts[name] = pd.Series([len(split)], index=[WITHOUT])
         elif data.task == "multi-label":
             counts[name] = pd.Series(split.y.sum(axis=0), index=data.classes)
         else:
@@ -29,13 +35,23 @@ def describe_data(data: DataSet) -> pd.DataFrame:
             counts[name].index = pd.Index(data.classes)
     table = pd.DataFrame(counts)
     total = sum(len(split) for split in data.splits.values())
-    table["share"] = [f"{share:.1%}" for share in table.sum(axis=1) / max(total, 1)]
+    shares = [f"{share:.1%}" for share in table.sum(axis=1) / max(total, 1)]
+    if data.unlabelled is not None:
+        if data.classes:
+            table.loc[WITHOUT] = 0
+            shares.append("")
+        table[UNLABELLED] = 0
+        table.loc[WITHOUT, UNLABELLED] = len(data.unlabelled)
+    table["share"] = shares
     return table
 
 
 def say_data(data: DataSet) -> str:
     """What a data set is, in a few sentences of Markdown."""
-    sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
+    parts = dict(data.splits)
+    if data.unlabelled is not None:
+        parts[UNLABELLED] = data.unlabelled
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in parts.items())
     channels = "grey" if data.channels == 1 else "RGB"
     text = (
         f"**{plain(data.title)}**: {sizes} images of {data.size} × {data.size} pixels, {channels}; "
@@ -45,7 +61,8 @@ def say_data(data: DataSet) -> str:
         text += f" Source: {plain(data.source)}" + (
             f" ({plain(data.licence)})." if data.licence else "."
         )
-    return "\n\n".join([text, *(f"- {plain(note)}" for note in data.notes)])
+    notes = [*data.notes, *say_unlabelled(data)]
+    return "\n\n".join([text, *(f"- {plain(note)}" for note in notes)])
 
 
 def say_imbalance(data: DataSet) -> str:
@@ -74,10 +91,13 @@ def say_imbalance(data: DataSet) -> str:
 
 
 def count_rows(data: DataSet, run: Run) -> list[dict[str, Any]]:
-    """Rows of summary.csv with the number of images in each split."""
+    """Rows of summary.csv with the number of images in each split, and of unlabelled ones."""
+    counts = {name: len(split) for name, split in data.splits.items()}
+    if data.unlabelled is not None:
+        counts[UNLABELLED] = len(data.unlabelled)
     return [
-        run.row("images", len(split), method="", augment="", protocol="data", split=name)
-        for name, split in data.splits.items()
+        run.row("images", n, method="", augment="", protocol="data", split=name)
+        for name, n in counts.items()
     ]
 
 

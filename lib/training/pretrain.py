@@ -17,6 +17,7 @@ from lib.augment import make_augment
 from lib.data.base import DataError, DataSet
 from lib.data.budget import choose_labels
 from lib.data.store import ImageStore
+from lib.data.unlabelled import beside_train, count_pretraining, pretraining_images
 from lib.files import write_text
 from lib.identity import commit, slug
 from lib.models.embed import LAYOUTS
@@ -60,7 +61,8 @@ class Pretraining:
 class Work:
     """All that a process needs to take part in a pretraining.
 
-    data: training and validation split. y: labels that SupCon may see. crew: who takes part.
+    data: training and validation split, and the unlabelled images that are trained on. y: labels
+    that SupCon may see, [N] or [N, K] of all images trained on. crew: who takes part.
     """
 
     data: DataSet
@@ -86,27 +88,29 @@ def pretrain(
     show_progress: bool = False,
     labelled: npt.NDArray[np.int64] | None = None,
 ) -> Pretraining:
-    """Pretrain an encoder on the training images of `data`.
+    """Pretrain an encoder on the training images of `data`, and the unlabelled ones beside them.
 
-    SimCLR: labels serve the kNN monitor only. SupCon: those of the images at `labelled` (all
-    unless given) make positives; the other images have only their own second view.
+    SimCLR: labels serve the kNN monitor only. SupCon: those of the training images at `labelled`
+    (all unless given) make positives; the other images have only their own second view.
 
     folder: gets `logs/` (CSV and TensorBoard), `checkpoints/last.ckpt`, from which an interrupted
     run of the same folder goes on, and `progress`, a line a runner may show. crew: of several
     processes shares each batch out, and gives the same numbers up to rounding. Raises DataError
     with fewer than two training images, or with batches of fewer images than processes.
     """
-    train = data.splits["train"]
-    if len(train) < 2:
-        raise DataError(f"{data.name}: {len(train)} training image(s); pretraining needs two")
-    batches = len(EpochBatches(len(train), recipe.batch_size, recipe.seed, lambda: 0))
-    if len(train) // batches < crew.size:
+    n = count_pretraining(data)
+    if n < 2:
+        raise DataError(f"{data.name}: {n} training image(s); pretraining needs two")
+    batches = len(EpochBatches(n, recipe.batch_size, recipe.seed, lambda: 0))
+    if n // batches < crew.size:
         raise DataError(
-            f"{data.name}: batches of {len(train) // batches} image(s) cannot be shared by "
+            f"{data.name}: batches of {n // batches} image(s) cannot be shared by "
             f"{crew.size} processes; raise batch_size or lower devices"
         )
     y = visible_labels(data, labelled) if recipe.method == "supcon" else None
-    seen = replace(data, splits={name: data.splits[name] for name in ("train", "val")})
+    # Without the test split nobody knows its groups any more: chosen here.
+    kept = {name: data.splits[name] for name in ("train", "val")}
+    seen = replace(data, splits=kept, unlabelled=beside_train(data))
     work = Work(seen, recipe, folder, device, precision, layout, y, crew, show_progress)
     found = train_here(work) if crew.size == 1 else train_together(work)
     encoder = build(work)
@@ -119,9 +123,9 @@ def pretrain(
         found["auroc_before"],
         found["auroc"] if error is not None else None,
         sum(row["seconds"] for row in found["history"]),
-        len(train) * len(found["history"]),
+        n * len(found["history"]),
         error,
-        math.log(2 * len(train) / batches - 1),
+        math.log(2 * n / batches - 1),
     )
 
 
@@ -145,7 +149,7 @@ def train_here(work: Work) -> dict[str, Any]:
     monitor = None
     if crew.rank == 0:
         monitor = KnnMonitor.of(data, recipe.knn_k, device, work.precision, recipe.seed)
-    store = ImageStore(data.splits["train"].images, device)
+    store = ImageStore(pretraining_images(data), device)
     module = ContrastiveModule(
         build(work), augment, store, recipe, monitor, work.precision, work.y, work.layout
     )
@@ -189,8 +193,9 @@ def supcon_labels(data: DataSet, params: SimpleNamespace) -> npt.NDArray[np.int6
 
 
 def visible_labels(data: DataSet, labelled: npt.NDArray[np.int64] | None) -> torch.Tensor:
-    """Training labels int64 [N] or [N, K] that SupCon may see; the others are −1 (or all 0).
+    """Labels int64 [N] or [N, K] of `pretraining_images` that SupCon may see.
 
+    The others, and those of unlabelled images, are −1 (or all 0).
     Raises DataError for a data set without labels, or where no two labelled images share one:
     every batch would be without a pair, and SupCon nothing but SimCLR.
     """
@@ -208,7 +213,9 @@ def visible_labels(data: DataSet, labelled: npt.NDArray[np.int64] | None) -> tor
             f"{data.name}: method: supcon: no two labelled training images share a label; "
             "give more labels, or use simclr"
         )
-    return torch.from_numpy(labels)
+    unknown = count_pretraining(data) - len(labels)
+    padding = ((0, unknown), (0, 0)) if labels.ndim == 2 else (0, unknown)
+    return torch.from_numpy(np.pad(labels, padding, constant_values=0 if labels.ndim == 2 else -1))
 
 
 def save_pretraining(result: Pretraining, data: DataSet, run: Run) -> None:

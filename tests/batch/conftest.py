@@ -61,13 +61,16 @@ class Lab:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def npz(self, name: str = "cells.npz", seed: int = 0, n: int = 12) -> str:
+    def npz(self, name: str = "cells.npz", seed: int = 0, n: int = 12, unlabelled: int = 0) -> str:
         """A tiny data set in MedMNIST's format: `npz:PATH`."""
         rng = np.random.default_rng(seed)
         content: dict[str, Any] = {}
         for split, count in (("train", n), ("val", 4), ("test", 6)):
             content[f"{split}_images"] = rng.integers(0, 256, (count, 28, 28), np.uint8)
             content[f"{split}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, None]
+        if unlabelled:
+            more = rng.integers(0, 256, (unlabelled, 28, 28), np.uint8)
+            content["unlabelled_images"] = more
         np.savez(self.folder / name, **content)
         return f"npz:{self.folder / name}"
 

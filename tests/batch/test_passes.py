@@ -16,7 +16,7 @@ from torch.nn import functional
 from lib.batch.passes import COUNTERS, Passes, count_passes, count_work
 from lib.batch.plan import PlannedRun
 from lib.checks import ParameterError
-from lib.data.base import Task
+from lib.data.base import UNLABELLED, Task
 from lib.identity import RANDOM, Origin
 from lib.models.encoder import Encoder, build_encoder
 from lib.models.weights import save_encoder
@@ -40,15 +40,20 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("11_selection", {**TUNED, "init": "source"}),
     ("10_retinopathy", {**QUICK, "init": "source", "neighbours": "1,5", "references": "2"}),
 ]  # fmt: skip
+MORE = 40  # images without a label, where there are some
+# Those that pretrain, and one that does not.
+BESIDE = [("01_pretrain", QUICK), *(CASES[i] for i in (1, 6, 7))]
 TASK: dict[str, Task] = {"10_retinopathy": "ordinal"}  # where classes alone will not do
 
 
-def planned(notebook: str, origin: Origin = RANDOM, classes: int = 4, **params: Any) -> PlannedRun:
+def planned(
+    notebook: str, origin: Origin = RANDOM, classes: int = 4, more: int = 0, **params: Any
+) -> PlannedRun:
     defaults = notebook_defaults(notebook)
     known = {k: check_value(k, v) for k, v in params.items() if k in defaults}
     return PlannedRun(
         "a", "e", notebook, {**defaults, **known}, (), 0.0, origin,
-        images=dict(COUNTS), classes=classes,
+        images=COUNTS | ({UNLABELLED: more} if more else {}), classes=classes,
     )  # fmt: skip
 
 
@@ -104,15 +109,20 @@ def source_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "encoder.safetensors"
 
 
-@pytest.mark.parametrize(("notebook", "params"), CASES, ids=[name for name, _ in CASES])
+@pytest.mark.parametrize(
+    ("notebook", "params", "more"),
+    [*((*case, 0) for case in CASES), *((*case, MORE) for case in BESIDE)],
+    ids=[*(name for name, _ in CASES), *(f"{name}, unlabelled" for name, _ in BESIDE)],
+)
 def test_formulas_are_what_the_notebooks_do(
     notebook: str,
     params: dict[str, Any],
+    more: int,
     counted: Counter[str],
     source_file: Path,
     tmp_path: Path,
 ) -> None:
-    data = write_npz(tmp_path / "tiny.npz", TASK.get(notebook, "multi-class"))
+    data = write_npz(tmp_path / "tiny.npz", TASK.get(notebook, "multi-class"), unlabelled=more)
     defaults = notebook_defaults(notebook)
     used = {k: v for k, v in params.items() if k in defaults}
     if used.get("init") == "source":
@@ -122,7 +132,7 @@ def test_formulas_are_what_the_notebooks_do(
     for text in computing_cells(notebook):
         exec(compile(ast.parse(text), notebook, "exec"), variables)
     origin = Origin("simclr", "microscopy", "r", ("other",)) if "init" in params else RANDOM
-    expected = count_passes(planned(notebook, origin, **used))
+    expected = count_passes(planned(notebook, origin, more=more, **used))
     for name in ("trained", "steps", "embedded"):
         total = sum(getattr(part, name) for part in expected)
         assert counted[name] == pytest.approx(total, rel=0.12), name
@@ -149,6 +159,14 @@ def test_an_encoder_that_knows_the_target_is_not_pretrained_further() -> None:
     assert further.trained == 2 * COUNTS["train"] * 2
     assert further.augment == "novel"
     assert embedded.embedded == 3 * everything
+
+
+def test_unlabelled_images_are_pretrained_on_and_never_embedded() -> None:
+    everything = sum(COUNTS.values())
+    assert count_passes(planned("02_probe", more=MORE)) == [Passes(embedded=everything)]
+    [passes] = count_passes(planned("01_pretrain", more=MORE, epochs=3, batch_size=16))
+    assert passes.trained == 2 * 3 * (COUNTS["train"] + MORE)
+    assert passes.steps == 3 * 6
 
 
 def test_work_counts_pixels() -> None:

@@ -244,6 +244,29 @@ def test_a_matrix_over_folds_and_their_probes(lab: Any) -> None:
     assert runs[0].images == {"train": 56, "val": 8, "test": 16}
 
 
+@pytest.mark.parametrize("folds", [0, 5])
+def test_unlabelled_images_are_neither_capped_nor_split(lab: Any, folds: int) -> None:
+    counts, names = [], []
+    for unlabelled in (0, 500):
+        data = lab.npz(n=90, unlabelled=unlabelled)
+        defaults = f'{{dataset: "{data}", cap_per_class: 40, folds: {folds}}}'
+        feasible.cached_check.cache_clear()
+        feasible.cached_describe.cache_clear()
+        runs = plan(lab, "  a: {notebook: 01_pretrain}\n", defaults=defaults)
+        counts.append(dict(runs[0].images))
+        names.append(runs[0].name)
+    assert counts[1] == {**counts[0], "unlabelled": 500}
+    assert sum(counts[0].values()) == 80
+    assert names[0] != names[1]
+
+
+def test_more_folds_than_labelled_images_are_refused(lab: Any) -> None:
+    data = lab.npz(unlabelled=500)
+    settings = f'{{dataset: "{data}", folds: 100}}'
+    [found] = refusal(lab, f"  a: {{notebook: 00_data, set: {settings}}}\n")
+    assert "folds: 100, more than" in found
+
+
 @pytest.mark.parametrize(("folds", "fold"), [(5, 5), (1, 1), (2, 99)])
 def test_a_fold_that_is_not_there_is_refused(lab: Any, folds: int, fold: int) -> None:
     [found] = refusal(lab, f"  a: {{notebook: 00_data, set: {{folds: {folds}, fold: {fold}}}}}\n")

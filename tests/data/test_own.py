@@ -303,7 +303,15 @@ def test_a_failed_decoding_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         ("image,label\n", ["holds no rows"]),
         ("picture,label\na.png,x\n", ["no column image", "picture, label"]),
         ("image,label\na.png,x\nb.png\n", ["line 3", "1 fields"]),
-        ("image,label\na.png,x\nb.png,\nc.png,y\n", ["label is empty in 1 rows", "lines 3"]),
+        (
+            "image,label,split\na.png,x,train\nb.png,,test\nc.png,y,test\n",
+            ["label is empty in 1 rows", "lines 3"],
+        ),
+        (
+            "image,label,split\na.png,x,train\nb.png,y,Unlabeled\nc.png,y,test\n",
+            ["line 3 has the label y and the split unlabelled"],
+        ),
+        ("image,label,split\na.png,x,train\nb.png,,\nc.png,y,\n", ["split holds ''", "line 4"]),
         ("image,label,group\na.png,x,\nb.png,y,g\n", ["group is empty"]),
         ("image,label\n,x\nb.png,y\n", ["image is empty"]),
         ("image,label,split\na.png,x,train\nb.png,y,dev\n", ["split", "'dev'", "line 3"]),

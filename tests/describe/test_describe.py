@@ -17,10 +17,11 @@ from lib.data.base import DataError
 from lib.data.phantom import draw_cells
 from lib.describe.__main__ import main
 from lib.describe.alike import find_alike
-from lib.describe.facts import gather
+from lib.describe.facts import Facts, gather
 from lib.describe.look import Look, look_at
 from lib.describe.pictures import picture_from_file
 from lib.describe.recognise import recognise
+from lib.describe.sheet import choose_pairs
 from lib.describe.suggest import suggest
 from lib.describe.text import WIDTH
 from tests.photographs import write_photographs
@@ -235,3 +236,128 @@ def test_nonsense_is_refused_with_one_line(
 def test_a_size_out_of_range_is_refused() -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["phantom", "--size", "3"])
+
+
+# Images without a label beside labelled ones
+
+
+def write_unlabelled(folder: Path, n: int = 60, start: int = 0) -> Path:
+    """n cells that are none of those of `write_folder`, without a label."""
+    images = draw_cells(np.arange(n) % 2 * 3, 48, seed=10, stream=2)
+    for i, image in enumerate(images):
+        file = folder / "unlabelled" / f"{start + i:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+    return folder
+
+
+def facts_of(name: str) -> tuple[Look, Facts]:
+    look = look_at(name, progress=False)
+    return look, gather(look, find_alike(look.pictures))
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_unlabelled_images_are_counted_apart(tmp_path: Path, split: bool) -> None:
+    folder = write_unlabelled(write_folder(tmp_path / "mine", split=split))
+    look, facts = facts_of(f"folder:{folder}")
+    assert look.classes == ("lobed", "round") and len(look.unlabelled) == 60
+    assert facts.counts.loc["without labels"].sum() == 60
+    assert facts.counts.drop(index="without labels").to_numpy().sum() == 40
+    if split:
+        assert facts.counts.loc["without labels", "train"] == 60
+        assert facts.about["images"] == "100: 30 train, 10 test"
+    else:
+        assert facts.about["images"] == "100, not split yet"
+    assert facts.about["labels"] == "binary, 2 classes"
+    assert facts.about["without labels"] == "60, for pretraining alone"
+    said = " ".join(facts.warnings)
+    assert "Nothing is known about whether images without a label show patients of the test" in said
+    assert "Unequal classes" not in said and "Different labels" not in said
+
+
+def test_budgets_and_folds_go_by_labelled_images_and_epochs_by_all(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "mine")
+    plain = suggest(look_at(f"folder:{folder}", progress=False))
+    write_unlabelled(folder, 1000)
+    found = suggest(look_at(f"folder:{folder}", progress=False))
+    assert "folds: 5" in found.text and "seed: [0, 1, 2]" not in found.text
+    budgets = [re.findall(r"labels: \[.*?\]", s.text) for s in (plain, found)]
+    assert budgets[0] == budgets[1] and budgets[0]
+    assert "epochs: 100}" in plain.text and "epochs: 49}" in found.text
+    assert any(
+        "over 28 training images and 1,000 without labels" in reason for reason in found.reasons
+    )
+    assert any("fewer than 1,000 labelled images" in reason for reason in found.reasons)
+
+
+def test_a_copy_without_a_label_contradicts_nothing_and_is_left_out(tmp_path: Path) -> None:
+    folder = write_unlabelled(write_folder(tmp_path / "mine", split=True))
+    [*tested] = sorted((folder / "test").rglob("*.png"))
+    (folder / "unlabelled" / "copy.png").write_bytes(tested[0].read_bytes())
+    look, facts = facts_of(f"folder:{folder}")
+    said = " ".join(facts.warnings)
+    assert "1 images without a label are copies of a labelled one: left out." in said
+    assert "Different labels" not in said and "Leak" not in said and facts.leaks == {}
+    assert len(look.beside_train) == 60
+    pairs = choose_pairs(look, find_alike(look.pictures))
+    assert any("unlabelled/copy.png" in (look.ids[a], look.ids[b]) for a, b, _ in pairs)
+
+
+def test_a_near_duplicate_of_a_test_image_is_a_leak(tmp_path: Path) -> None:
+    folder = write_unlabelled(write_folder(tmp_path / "mine", split=True))
+    tested = sorted((folder / "test").rglob("*.png"))[0]
+    Image.open(tested).save(folder / "unlabelled" / "again.jpg", quality=70)
+    _, facts = facts_of(f"folder:{folder}")
+    assert facts.leaks == {"test": 1}
+    assert "Leak: 1 of 10 test images have a copy or near-duplicate in train" in facts.warnings[0]
+
+
+def test_unlabelled_images_of_test_patients_are_said_to_be_left_out(tmp_path: Path) -> None:
+    write_unlabelled(write_folder(tmp_path), 20)
+    rows = [["image", "label", "group", "split"]]
+    for file in sorted(tmp_path.glob("*/*.png")):
+        i, name = int(file.stem), str(file.relative_to(tmp_path))
+        if file.parent.name == "unlabelled":
+            rows.append([name, "", f"p{i}", ""])
+        else:
+            rows.append([name, file.parent.name, f"p{i // 4}", "train" if i < 32 else "test"])
+    tested = next(row[0] for row in rows if row[3] == "test" and row[2] == "p8")
+    Image.open(tmp_path / tested).save(tmp_path / "unlabelled" / "08.png", compress_level=1)
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    look, facts = facts_of(f"csv:{tmp_path / 'labels.csv'}")
+    said = " ".join(facts.warnings)
+    assert "2 images without a label are of groups in val or test" in said
+    assert "Nothing is known" not in said
+    assert facts.leaks == {}  # the one that is alike is of a patient who is left out
+    assert len(look.beside_train) == 18
+
+
+def test_the_page_and_the_sheet_show_them_under_their_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_unlabelled(write_folder(tmp_path / "mine"))
+    tested = sorted(Path("mine/round").glob("*.png"))[0]
+    Image.open(tested).save("mine/unlabelled/again.jpg", quality=70)
+    assert main(["mine", "--html", "a.html", "--contact-sheet", "a.png"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"without labels\s+61\s+60\.4%", text), text
+    assert "1 have a near-duplicate among the labelled ones" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= WIDTH
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "<h3>without labels</h3>" in page
+    assert "unlabelled/again.jpg (without a label)" in page
+    assert np.asarray(Image.open("a.png")).shape[0] == 4 + 3 * (16 + 96 + 4)
+
+
+def test_unlabelled_arrays_of_an_npz(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "tiny.npz", "multi-label", unlabelled=9)
+    look, facts = facts_of(f"npz:{path}")
+    assert facts.counts.loc["without labels"].to_dict() == {"train": 9, "val": 0, "test": 0}
+    assert facts.about["images"] == "113: 48 train, 24 val, 32 test"
+    assert look.ids[-1] == "unlabelled-8" and look.splits[-1] == "train"
+    assert look.fetch(len(look) - 1, 28).shape == (28, 28, 3)
+    # In a table of several labels an image, "none of these" is a finding and no missing label.
+    plain = write_npz(tmp_path / "plain.npz", "multi-label")
+    assert "without labels" not in facts_of(f"npz:{plain}")[1].counts.index

@@ -16,6 +16,7 @@ from lib.evaluation import downsampling
 from lib.evaluation.downsampling import (
     AtSize,
     check_same_images,
+    measured_pretraining,
     pareto_front,
     save_histories,
     size_rows,
@@ -25,7 +26,7 @@ from lib.evaluation.evaluate import label_budgets
 from lib.identity import RANDOM, Origin
 from lib.run import COLUMNS, Run
 from lib.statistics.predictions import write_predictions
-from tests.synthetic import make_data, make_run
+from tests.synthetic import make_data, make_run, with_unlabelled
 
 PARAMS: dict[str, Any] = {
     "dataset": "tiny",
@@ -162,6 +163,21 @@ def test_sizes_with_other_images_are_refused(data: DataSet) -> None:
     other = dataclasses.replace(data, splits={**data.splits, "test": relabelled}, size=8)
     with pytest.raises(DataError, match="test images"):
         check_same_images(data, other)
+
+
+def test_unlabelled_images_must_be_the_same_too() -> None:
+    data = with_unlabelled(6)
+    check_same_images(data, shrink(data, 8))
+    with pytest.raises(DataError, match="only one of 12 px and 12 px has unlabelled images"):
+        check_same_images(data, dataclasses.replace(data, unlabelled=None))
+    with pytest.raises(DataError, match=r"unlabelled images at 12 px are not those .* 6 and 5"):
+        check_same_images(data, with_unlabelled(5))
+
+
+def test_the_cost_is_that_of_all_images_trained_on(tmp_path: Path) -> None:
+    data = with_unlabelled(20)
+    _, cost = measured_pretraining(start(tmp_path, data), data)
+    assert cost.images_per_second == pytest.approx(56 / cost.epoch_seconds)
 
 
 def test_pareto_front() -> None:

@@ -20,7 +20,7 @@ from lib.figures.images import plot_class_counts, plot_gallery, sample_gallery
 from lib.figures.training import plot_history
 from lib.findings.data import describe_data
 from lib.models.embed import flatten_pixels
-from tests.synthetic import NAMES, TASKS, make_data, unlabelled
+from tests.synthetic import NAMES, TASKS, make_data, unlabelled, with_unlabelled
 
 LONG = (
     "actinic keratoses and intraepithelial carcinoma",
@@ -113,6 +113,8 @@ def test_class_counts() -> None:
 def test_class_counts_of_many_classes_of_an_empty_split_and_without_labels() -> None:
     many = pd.DataFrame({"train": range(14), "val": [0] * 14}, index=list("abcdefghijklmn"))
     png(plot_class_counts(many))
+    figure = plot_class_counts(describe_data(with_unlabelled(7)))
+    assert [a.get_title() for a in figure.axes] == ["train", "val", "test", "unlabelled"]
     figure = plot_class_counts(describe_data(unlabelled()))
     assert [axes.patches[0].get_width() for axes in figure.axes] == [36, 18, 24]
     png(figure)

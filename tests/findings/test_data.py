@@ -12,7 +12,7 @@ import pytest
 from lib.data.base import DataSet
 from lib.findings.data import count_rows, describe_data, say_data, say_imbalance, say_notes
 from lib.run import COLUMNS
-from tests.synthetic import NAMES, TASKS, make_data, make_run, unlabelled
+from tests.synthetic import NAMES, TASKS, make_data, make_run, unlabelled, with_unlabelled
 
 
 def with_train(data: DataSet, y: Any) -> DataSet:
@@ -47,6 +47,34 @@ def test_describe_data_without_labels() -> None:
     assert table.to_dict("index") == {
         "without labels": {"train": 36, "val": 18, "test": 24, "share": "100.0%"}
     }
+
+
+def test_unlabelled_images_stand_apart() -> None:
+    plain, data = make_data(), with_unlabelled(7)
+    table = describe_data(data)
+    assert list(table.columns) == ["train", "val", "test", "unlabelled", "share"]
+    assert list(table.index) == [*NAMES["multi-class"], "without labels"]
+    assert table.loc["without labels"].to_dict() == {
+        "train": 0, "val": 0, "test": 0, "unlabelled": 7, "share": "",
+    }  # fmt: skip
+    classes = table.drop(index="without labels", columns="unlabelled")
+    assert classes.to_dict() == describe_data(plain).to_dict()
+    text = say_data(data)
+    assert "36 train, 18 val, 24 test, 7 unlabelled images" in text
+    assert "- 7 images without a label: only pretraining sees them." in text
+    grouped = say_data(with_unlabelled(7, ["patient-0", *"abcdef"]))
+    assert "- 1 of them show groups of the val or test split" in grouped
+    nothing = dataclasses.replace(unlabelled(), unlabelled=data.unlabelled)
+    assert describe_data(nothing).loc["without labels"].to_dict() == {
+        "train": 36, "val": 18, "test": 24, "unlabelled": 7, "share": "100.0%",
+    }  # fmt: skip
+
+
+def test_unlabelled_images_have_a_row_of_their_own(tmp_path: Path) -> None:
+    rows = count_rows(with_unlabelled(7), make_run(tmp_path))
+    assert {r["split"]: r["value"] for r in rows} == {
+        "train": 36, "val": 18, "test": 24, "unlabelled": 7,
+    }  # fmt: skip
 
 
 def test_say_data() -> None:

@@ -211,6 +211,7 @@ def name_without_encoding(desk: Desk) -> None:
 
 
 PLAIN = [[f"im{i}.png", "ab"[i % 2]] for i in range(20)]
+PLAIN_TRAIN = [[*row, "train"] for row in PLAIN]
 MISSING = [[f"gone{i}.jpg", "ab"[i % 2]] for i in range(20)]
 TORN = [[f"im{i}.png", "ab"[i % 2], f"p{i // 2}", "train" if i < 11 else "test"] for i in range(20)]
 BEYOND_NAMES = np.array([0, 1] * 5 + [7, 0])
@@ -258,6 +259,11 @@ NPZ = [
     npz("one image, no val", "1 images cannot be shared out", val_images=None, val_labels=None,
         train_images=np.zeros((1, 28, 28), np.uint8), train_labels=np.zeros(1, int),
         ),
+    npz("unlabelled with labels", "has unlabelled_labels", unlabelled_labels=np.zeros(3, int),
+        unlabelled_images=np.zeros((3, 28, 28), np.uint8)),
+    npz("unlabelled of another size", "differ", unlabelled_images=np.zeros((3, 30, 30), np.uint8)),
+    npz("unlabelled and empty", "unlabelled_images is empty",
+        unlabelled_images=np.zeros((0, 28, 28), np.uint8)),
     npz("task that is none", "task is 'guess'", task="guess"),
     npz("groups too few", "train_groups is 3", train_groups=np.array(["a", "b", "c"])),
     npz("a patient in two splits", "p1", "train and val", train_groups=NOTES[0],
@@ -290,7 +296,14 @@ CSV = [
     table("a row twice", [*PLAIN, PLAIN[3]], "image,label", "im3.png is listed more than once"),
     table("a row twice, spelt otherwise", [*PLAIN, ["./im3.png", "b"]], "image,label",
           "im3.png is listed more than once (lines 5, 22)"),
-    table("no label in a row", [*PLAIN, ["x.png", ""]], "image,label", "column label is empty"),
+    table("no label in a row of test", [*PLAIN_TRAIN, ["x.png", "", "test"]],
+          "image,label,split", "column label is empty"),
+    table("unlabelled with a label", [*PLAIN_TRAIN, ["x.png", "a", "unlabelled"]],
+          "image,label,split", "line 22 has the label a and the split unlabelled"),
+    table("unlabelled with labels", [*[[f"{r[0]}", "a|b", "train"] for r in PLAIN],
+          ["x.png", "a", "unlabeled"]], "image,label,split", "line 22 has the label a"),
+    table("one class beside unlabelled", [["im0.png", "a"], ["im1.png", ""], ["im2.png", "a"]],
+          "image,label", "only one class (a)"),
     table("no group in a row", [[*r, ""] for r in PLAIN], "image,label,group", "column group"),
     table("unknown split", [[*r, "dev"] for r in PLAIN], "image,label,split", "holds 'dev'"),
     table("no test split", [[*r, "train"] for r in PLAIN], "image,label,split", "test empty"),
@@ -327,6 +340,12 @@ FOLDER = [
     folder("a name without encoding", name_without_encoding, "not UTF-8"),
     folder("no sub-folders to probe", lambda d: [d.image(f"own/{i}.png", i) for i in range(6)],
            "no labels", notebook="02_probe"),
+    folder("one class beside unlabelled", lambda desk: desk.folders(a=5, unlabelled=5),
+           "only one class (a)"),
+    folder("unlabelled images to test", lambda desk: [
+        desk.image(f"own/{part}/{i}.png", i)
+        for part in ("train/a", "train/b", "test/a", "test/b", "test/unlabelled") for i in range(3)
+    ], "test/unlabelled: images without a label can only be trained on"),
     folder("zero bytes", lambda desk: [desk.write(f"own/{c}/0.png", b"") for c in "ab"], "empty"),
 ]  # fmt: skip
 
