@@ -81,7 +81,7 @@ def fold_ratio(folds: Sequence[str]) -> float:
     Where only the first folds of more were run, this takes them for all, which widens intervals.
     """
     k = max(2, max(int(f) for f in folds) + 1)
-    counts = fold_counts({"all": 10**6}, k)
+    counts = fold_counts({"train": 10**6}, k)
     return counts["test"] / counts["train"]
 
 
