@@ -18,8 +18,8 @@ SAID: dict[Outcome, tuple[str, str]] = {
     "not tested": ("cannot be judged with {}", "or"),
 }
 NOTHING = (
-    "The study compares no pretraining with its absence on the same images, so it cannot say "
-    "whether pretraining is worth it."
+    "The study compares no pretraining with its absence, so it cannot say whether pretraining is "
+    "worth it."
 )
 
 

@@ -46,12 +46,17 @@ class Worth:
 def weigh(table: pd.DataFrame, metric: str = "auroc", level: float = 0.95) -> list[Worth]:
     """What pretraining on a data set's own images is worth there, one entry for each way of it.
 
+    Where no encoder was pretrained on a data set, those from elsewhere take their place: someone
+    with images of one kind and labels for others asks about them.
+
     table: rows of summary.csv. Both sides have the same protocol, labels and seeds (or folds), so
     that nothing but the start differs, and which side to look at was not chosen by its result.
     """
     rows = named_rows(table, metric)
     rows = rows[~rows["labels"].str.contains(TAIL)]
-    own = rows[rows["base"].isin(PRETRAINED) & (rows["source"] == "")]
+    own = rows[rows["base"].isin(PRETRAINED)]
+    at_home = own["source"] == ""
+    own = own[at_home | ~own["dataset"].isin(set(own.loc[at_home, "dataset"]))]
     untrained = rows[(rows["method"] == "random") & (rows["protocol"] == "probe")]
     tuned = compare(own[own["protocol"] == "finetune"], cross_entropy(rows), ["size"], level)
     frozen = compare(own[own["protocol"] == "probe"], untrained, ["size"], level)

@@ -52,6 +52,18 @@ def test_each_budget_by_its_own_difference(tmp_path: Path) -> None:
     )
 
 
+def test_an_encoder_from_elsewhere_is_weighed_where_there_is_none_at_home(tmp_path: Path) -> None:
+    foreign = {**TUNED, "method": "simclr from others"}
+    rows = [over(foreign, 0.85, labels=("50",)), over(SCRATCH, 0.75, labels=("50",))]
+    [found] = weigh(table(tmp_path, *rows))
+    assert found.at("worth it") == ["50"]
+    assert answer(found).startswith(
+        "On cells (28 px), pretraining (SimCLR, novel, from others), finetuned against"
+    )
+    [found] = weigh(table(tmp_path, *rows, over(TUNED, 0.75, labels=("50",), spread=0.02)))
+    assert (found.method, found.at("no clear difference")) == ("simclr", ["50"])
+
+
 def test_p_is_corrected_over_the_budgets_of_a_pretraining_alone(tmp_path: Path) -> None:
     rows = [
         over(TUNED, 0.8, labels=("50", "100", "all")),
@@ -85,10 +97,9 @@ def test_one_seed_and_equal_values_cannot_be_judged(tmp_path: Path) -> None:
 
 
 def test_what_is_another_question_is_left_out(tmp_path: Path) -> None:
-    abroad = {**TUNED, "method": "simclr from pathmnist"}
     tails = {"labels": ("tail 100",)}
-    rows = [over(abroad, 0.9), over(SCRATCH, 0.7), over(TUNED, 0.9, **tails)]
-    assert weigh(table(tmp_path, *rows, over(SCRATCH, 0.7, **tails))) == []
+    rows = [over(TUNED, 0.9, **tails), over(SCRATCH, 0.7, **tails)]
+    assert weigh(table(tmp_path, *rows)) == []
     assert say_worth([]) == NOTHING and answers([]) == [NOTHING]
 
 
