@@ -153,7 +153,6 @@ def test_many_images_few_labels(
     write_images(tmp_path, 60, 0, "healthy", "ill")
     write_images(tmp_path, 90, 1, "unlabelled")
     (tmp_path / "params").mkdir()
-    (tmp_path / "params" / "own.yaml").write_text(smaller(OWN), encoding="utf-8")
 
     describe, plan, run = (shlex.split(line)[1:] for line in commands()[:3])
     assert describe[:2] == ["-m", "lib.describe"] and plan[0] == run[0] == "run_all.py"
@@ -161,13 +160,16 @@ def test_many_images_few_labels(
     said = capsys.readouterr().out
     assert re.search(r"without labels +90, for pretraining alone", said)
     assert "42 training images and 90 without labels" in " ".join(said.split())
-    suggested = (tmp_path / "params" / "mine.yaml").read_text(encoding="utf-8")
+    params = tmp_path / "params" / "mine.yaml"
+    suggested = params.read_text(encoding="utf-8")
     assert "folds: 5" in suggested and "labels: [25, all]" in suggested
     assert "17 runs, 0 done" in run_all("params/mine.yaml", "--dry-run")
 
+    # Five folds take their time: the page's own file, made smaller, is what is run.
+    params.write_text(smaller(OWN).replace("study: own", "study: mine"), encoding="utf-8")
     assert "5 runs, 0 done" in run_all(*plan[1:])
     assert "5 done" in run_all(*run[1:])
-    folder = tmp_path / "results" / "own"
+    folder = tmp_path / "results" / "mine"
     rows = list(csv.DictReader((folder / "summary.csv").open(encoding="utf-8")))
     images = {row["split"]: float(row["value"]) for row in rows if row["metric"] == "images"}
     assert images == {"train": 42, "val": 6, "test": 12, "unlabelled": 90}

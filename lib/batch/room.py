@@ -20,7 +20,7 @@ TRAINING = 6
 BESIDE = {
     "00_data": 2.1e6, "01_pretrain": 1.1e6, "02_probe": 1.9e6, "03_finetune": 1.5e6,
     "04_imbalance": 1.2e6, "05_transfer": 1.4e6, "06_downsampling": 1.7e6, "07_retrieval": 0.9e6,
-    "08_features": 0.6e6, "09_report": 1.2e6, "10_retinopathy": 3.9e6, "11_selection": 0.6e6,
+    "08_features": 0.6e6, "09_report": 1.4e6, "10_retinopathy": 3.9e6, "11_selection": 0.6e6,
 }  # fmt: skip
 
 
