@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from lib.batch.readme import read_studies
+from lib.batch.readme import PRINTED, read_studies
 from lib.data.embedded import is_synthetic
 from lib.files import write_text
 from lib.names import name_source
@@ -188,7 +188,10 @@ def balanced_gains() -> str:
 
 def transfer() -> str:
     """Frozen encoders of every source on every target of the study of transfer."""
-    return transfer_matrix(read_summary(RESULTS / TRANSFER / "summary.csv"))
+    text = transfer_matrix(read_summary(RESULTS / TRANSFER / "summary.csv"))
+    for name, printed in PRINTED.items():
+        text = text.replace(name, printed)
+    return text
 
 
 def transfer_matrix(table: pd.DataFrame, labels: str = "all") -> str:

@@ -30,6 +30,11 @@ NOTE = (
     "larger crops; the exact ones are in the params file. SupCon: SimCLR's relative that uses the "
     "labels. –: not run, or more labels than training images."
 )
+# What the published studies' own tables hold; elsewhere a file of that name may hold anything.
+PRINTED = {
+    "csv:dermatoscopy/labels.csv": "HAM10000 by lesion",
+    "csv:retinopathy/trainLabels.csv": "EyePACS, a part",
+}
 BEGIN = "<!-- headline: written by `python -m lib.batch.readme` -->"
 END = "<!-- end of headline -->"
 
@@ -48,9 +53,12 @@ def markdown_table(table: pd.DataFrame) -> str:
 
 
 def read_studies(results: Path, names: Sequence[str] = STUDIES) -> pd.DataFrame:
-    """The summaries of the named studies as one table, augmentations called in a few words."""
+    """The summaries of the named studies as one table, with augmentations in a few words.
+
+    Data sets are called as in PRINTED.
+    """
     tables = [read_summary(results / name / "summary.csv", short=True) for name in names]
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True).replace({"dataset": PRINTED})
 
 
 def headline_text(table: pd.DataFrame, names: Sequence[str] = STUDIES) -> str:
