@@ -99,7 +99,7 @@ def study_size(run: Run, data: DataSet, budgets: Sequence[Budget]) -> AtSize:
     encoder = result.encoder
     sources = {method: embed_splits(freeze(encoder), data, run.device, run.precision)}
     if p.floors:
-        floor = freeze(untrained_like(encoder, p.seed))
+        floor = freeze(untrained_like(encoder, data, p.seed))
         sources[FLOOR] = embed_splits(floor, data, run.device, run.precision)
     about = {"augment": p.augment, "knn_k": p.knn_k, "bootstrap": p.bootstrap, "seed": p.seed}
     results = probe_features(sources, data, budgets, **about)
@@ -144,9 +144,9 @@ def trained_method(run: Run) -> str:
     return made.method_on(p.dataset)
 
 
-def untrained_like(encoder: Encoder, seed: int) -> Encoder:
-    """An encoder of the same architecture with random weights."""
-    return build_encoder(encoder.architecture, encoder.stem, encoder.channels, seed=seed)
+def untrained_like(encoder: Encoder, data: DataSet, seed: int) -> Encoder:
+    """An encoder of the same architecture with random weights, for images as `data` has them."""
+    return build_encoder(encoder.architecture, encoder.stem, data.channels, seed=seed)
 
 
 def with_size(r: Evaluated, size: int) -> Evaluated:
