@@ -24,7 +24,7 @@ from lib.study.worth import weigh
 
 RESULTS, README = ROOT / "results", ROOT / "README.md"
 # The studies on real data with one recipe and five seeds, in the order in which they are shown.
-STUDIES = ("real", "real_retina", "real_dermatoscopy", "real_dermamnist")
+STUDIES = ("real", "real_retina", "real_pneumonia", "real_dermatoscopy", "real_dermamnist")
 NOTE = (
     "*natural, adapted*: the sequence `natural` with changed settings: weaker jitter, no blur, "
     "larger crops; the exact ones are in the params file. SupCon: SimCLR's relative that uses the "
