@@ -104,4 +104,4 @@ def test_committed_files_are_small_and_no_weights_are_among_them() -> None:
     for path in tracked():
         assert path.suffix not in (".safetensors", ".ckpt", ".npz"), path
         if path.is_file():
-            assert path.stat().st_size < 6 * 2**20, path
+            assert path.stat().st_size < 4 * 2**20, path
