@@ -14,9 +14,10 @@ import numpy.typing as npt
 from lib.data.base import SPLITS, UNLABELLED, DataError, DataSet, Split, Task
 from lib.data.cache import IN_MEMORY, combined_hash, file_hashes, open_array, take_rows
 from lib.data.decoded import DecodedFiles, decode_files, decoder_version
+from lib.data.folders import read_folder
 from lib.data.pool import pool_images, take_images
 from lib.data.split import Indices, Labels, carve_val, grouped_stratified_split
-from lib.data.tables import FileTable, read_csv, read_folder
+from lib.data.tables import FileTable, read_csv
 from lib.data.unlabelled import HELD, apart_from
 
 SHARES = (0.7, 0.1, 0.2)

@@ -15,10 +15,11 @@ from lib.data import DataError, DataSet, describe_dataset, load_dataset
 from lib.data.base import SPLITS, UNLABELLED, Split
 from lib.data.cache import combined_hash, file_hashes
 from lib.data.decoded import decoder_version
+from lib.data.folders import read_folder
 from lib.data.folds import cap_classes, choose_fold, fold_counts
 from lib.data.load import shrink
 from lib.data.pool import PooledRows
-from lib.data.tables import read_csv, read_folder
+from lib.data.tables import read_csv
 from lib.data.unlabelled import (
     beside_train,
     count_pretraining,
