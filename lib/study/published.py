@@ -2,8 +2,9 @@
 
 published.csv holds single measured numbers: facts, which carry no licence, each with where it
 stands and what is known against it. No text of the sources is copied. They are: the log of
-simclr-medical-imaging, whose claims this study tests; Table 3 of the MedMNIST v2 paper; the
-benchmark of rethinking-model-prototyping-MedMNISTPlus; the README of SupCon-DR.
+simclr-medical-imaging, whose claims this study tests; Table 3 of the MedMNIST v2 paper (its
+ResNet-18, and on PneumoniaMNIST and RetinaMNIST its AutoML tools); the benchmark of
+rethinking-model-prototyping-MedMNISTPlus; the README of SupCon-DR.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def read_published() -> pd.DataFrame:
 
     Columns: source, url, dataset, size, encoder, protocol, pretrained_on, augment, labels, metric,
     value, caveat. protocol: probe, finetune, knn, supervised (trained with labels from what
-    pretrained_on says) or `supcon probe`. pretrained_on: data sets in order, joined by `>`.
+    pretrained_on says), `supcon probe`, or automl (a tool searched for the model).
+    pretrained_on: data sets in order, joined by `>`, or `unknown`.
     """
     numbers = {"size": int, "value": float}
     return pd.read_csv(FACTS, dtype=str, keep_default_na=False).astype(numbers)
@@ -59,6 +61,8 @@ def our_side(fact: pd.Series) -> tuple[str, str, str]:
     A network trained with labels from scratch is `random`, finetuned here.
     """
     protocol, trained_on, labels = fact["protocol"], fact["pretrained_on"], fact["labels"]
+    if protocol == "automl":  # nothing here has such a counterpart
+        return protocol, protocol, labels
     if protocol == "supervised":
         return trained_on or "random", "finetune", labels
     method = "supcon" if protocol.startswith("supcon") else "simclr"

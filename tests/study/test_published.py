@@ -39,7 +39,8 @@ def reference() -> pd.DataFrame:
 
 def test_every_fact_of_the_reference_is_there(reference: pd.DataFrame) -> None:
     facts = read_published()
-    assert len(facts) == len(reference)
+    further, facts = facts[len(reference) :], facts[: len(reference)]
+    assert set(further["protocol"]) == {"automl"}
     for name in ("dataset", "encoder", "protocol", "pretrained_on", "augment", "labels"):
         assert list(facts[name]) == list(reference[name])
     assert list(facts["size"]) == list(reference["size"].astype(int))
@@ -51,7 +52,9 @@ def test_every_fact_of_the_reference_is_there(reference: pd.DataFrame) -> None:
 def test_every_caveat_of_the_reference_is_there(reference: pd.DataFrame) -> None:
     """Word by word: what stood in the source's name or in the note is in source or caveat now."""
     for fact, old in zip(
-        read_published().itertuples(), reference.itertuples(index=False), strict=True
+        read_published()[: len(reference)].itertuples(),
+        reference.itertuples(index=False),
+        strict=True,
     ):
         now = f"{fact.source}; {fact.url}; {fact.caveat}"
         for part in f"{old.source}; {old.note}".replace(",", ";").split(";"):
@@ -77,6 +80,7 @@ def test_the_table_is_complete_and_sane() -> None:
         ({"protocol": "probe", "pretrained_on": "a>b"}, ("simclr from a>b", "probe", "100")),
         ({"protocol": "supervised", "pretrained_on": ""}, ("random", "finetune", "100")),
         ({"protocol": "supervised", "pretrained_on": "imagenet"}, ("imagenet", "finetune", "100")),
+        ({"protocol": "automl", "pretrained_on": "unknown"}, ("automl", "automl", "100")),
         ({"protocol": "knn", "pretrained_on": "imagenet"}, ("imagenet", "knn", "100")),
         (
             {"protocol": "supcon probe", "pretrained_on": "imagenet>x"},
