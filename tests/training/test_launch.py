@@ -102,10 +102,12 @@ def test_machines_must_know_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def with_checkpoints(work: Work) -> dict[str, Any]:
-    """`train_here`, with a checkpoint after each epoch."""
+    """`train_here`, with a checkpoint after each epoch, which is two stretches of batches."""
+    import lib.training.steps
     import lib.training.trainer
     from lib.training.pretrain import train_here
 
+    lib.training.steps.STRETCH = 2
     lib.training.trainer.CHECKPOINT_SECONDS = 0.0
     return train_here(work)
 
@@ -116,6 +118,7 @@ def test_a_pretraining_by_two_processes_leaves_the_files_of_one(
     from lib.models.weights import load_encoder
     from tests.executed import execute_here
 
+    monkeypatch.setattr("lib.training.steps.STRETCH", 2)
     monkeypatch.setattr("lib.training.trainer.CHECKPOINT_SECONDS", 0.0)
     history = {}
     for devices in (1, 2):
