@@ -82,8 +82,8 @@ def headline_text(table: pd.DataFrame, names: Sequence[str] = STUDIES) -> str:
         "after correcting for the number of label budgets (Holm):",
         "\n".join(f"- {line}" for line in answers),
         "Every comparison of test AUROC, paired by seed (one comparison is one data set with one "
-        "label budget; it is clear when its 95% interval of Student's t excludes zero):",
-        "\n".join(f"- {line}." for line in conclusions(table)),
+        "label budget; 95% intervals of Student's t, not corrected for their number):",
+        "\n".join(f"- {line}" for line in conclusions(table)),
     ]
     return "\n\n".join([*parts, END])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pandas as pd
 
 from lib.figures.study import name_line
 from lib.files import replacing
-from lib.names import name_labels, name_source
+from lib.findings.answer import say_gains
+from lib.names import METRIC_NAMES, name_labels, name_source
 from lib.run import COLUMNS
+from lib.study.fairness import fair_classifiers
 from lib.study.measurements import (
     label_order,
     measurements,
@@ -103,6 +106,8 @@ def say_gain(gain: Any, name: str) -> str:
     text = f"{gain.mean:+.3f}"
     if gain.pairs < 2:
         return f"{name}: {text} from one {gain.unit}, so nothing is known of its spread"
+    if math.isnan(gain.low):
+        return f"{name}: {text} with every {gain.unit} alike, so nothing is known of its spread"
     span = (
         f"{text} (95% interval over {gain.pairs} {gain.unit}s {gain.low:+.3f} to {gain.high:+.3f})"
     )
@@ -112,12 +117,13 @@ def say_gain(gain: Any, name: str) -> str:
 
 
 def conclusions(table: pd.DataFrame, metric: str = "auroc") -> list[str]:
-    """The study in a few sentences: how often pretraining is clearly ahead, and of what.
+    """The study in a few sentences: what pretraining adds on average, and to what.
 
-    A comparison is one data set, label budget and augmentation, paired by seed; it is clear when
-    its 95% interval of Student's t lies on one side of zero. Frozen features are compared with
+    A comparison is one data set and label budget, paired by seed. Frozen features are compared with
     every floor and with training from scratch, finetuned networks with training from scratch.
+    SupCon is compared where its classifier has the labels that it saw (`lib.study.fairness`).
     """
+    table = fair_classifiers(table)
     rows = measurements(table, metric)
     own = rows[rows["protocol"].isin(WAYS) & ~rows["method"].isin(["random", "pixels"])]
     ways = list(dict.fromkeys(zip(own["method"], own["augment"], own["protocol"], strict=True)))
@@ -133,18 +139,13 @@ def conclusions(table: pd.DataFrame, metric: str = "auroc") -> list[str]:
             gains = paired_gains(table, metric, ours, other)
             if gains.empty:
                 continue
-            comparisons = "1 comparison" if len(gains) == 1 else f"{len(gains)} comparisons"
-            above, below = int((gains["low"] > 0).sum()), int((gains["high"] < 0).sum())
-            said.append(
-                f"{named}, against {name}: {gains['mean'].mean():+.3f} on "
-                f"average over {comparisons}; clearly above in {above}, clearly below "
-                f"in {below}, no clear difference in {len(gains) - above - below}"
-            )
+            said.append(say_gains(f"{named}, against {name}", METRIC_NAMES[metric], gains))
     return said
 
 
 def findings(table: pd.DataFrame, metric: str = "auroc") -> dict[str, list[str]]:
     """What the study shows, data set by data set: pretraining against floors, and among itself."""
+    table = fair_classifiers(table)
     probes = measurements(table, metric)
     probes = probes[probes["protocol"] == "probe"]
     trained = probes[~probes["method"].isin(["random", "pixels"])]

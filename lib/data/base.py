@@ -26,12 +26,15 @@ class Split:
     y: int64 [N], or uint8 [N, K] of zeros and ones for multi-label tasks, or None without labels.
     ids: str [N], what each image is called where it came from (a file name, or its row number).
     groups: str [N], what must not be torn apart (a patient, a lesion), or None.
+    together: str [N], what must not be torn apart where files are copies of one another: groups,
+    joined by copies, or without groups digests. None: groups, or else each image by itself.
     """
 
     images: npt.NDArray[np.uint8]
     y: npt.NDArray[np.int64] | npt.NDArray[np.uint8] | None
     ids: npt.NDArray[np.str_]
     groups: npt.NDArray[np.str_] | None = None
+    together: npt.NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

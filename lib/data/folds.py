@@ -12,11 +12,12 @@ import numpy.typing as npt
 from lib.data.base import SPLITS, UNLABELLED, DataError, DataSet, Split
 from lib.data.cache import combined_hash
 from lib.data.pool import pool_images, take_images
-from lib.data.split import Indices, carve_val, cross_validation_folds
+from lib.data.split import Indices, carve_val, cross_validation_folds, say_unit
 from lib.data.unlabelled import leave_out_groups
 
 DEVELOPMENT = ("train", "val")  # what a recipe may be chosen by
 WHICH = {"all": "all", "trainval": "the train and val splits'"}
+HELD_TOGETHER = ("groups", "together")  # columns of what is never torn apart
 OWN_SPLIT = "The data set's own split is not used."
 
 
@@ -28,28 +29,35 @@ def choose_fold(
     of: all images, or those of train and val alone, to choose a recipe by; the images that are
     kept for the one test at the end then take no part, nor do unlabelled ones of their groups; the
     other unlabelled images stay beside whatever is train. Of the rest an eighth is val. Stratified;
-    groups (patients, lesions) are never torn. The seed decides the folds, so the tests of all folds
-    together are every image once. Images are not copied where they are memory-mapped. Raises
-    DataError for fewer than 2 folds, a fold that is not there, or more folds than groups.
+    groups (patients, lesions) and copies of one file (`Split.together`) are never torn. The seed
+    decides the folds, so the tests of all folds together are every image once. Images are not
+    copied where they are memory-mapped. Raises DataError for fewer than 2 folds, a fold that is
+    not there, more folds than groups, or groups that only some splits have.
     """
     if not 0 <= fold < folds:
         raise DataError(f"fold: {fold} of {folds}; the first is 0, the last {folds - 1}")
     among = DEVELOPMENT if of == "trainval" else SPLITS
-    y, groups = pooled(data, "y", among), pooled(data, "groups", among)
+    y, groups, together = (pooled(data, name, among) for name in ("y", "groups", "together"))
+    by = groups if together is None else together
     n = sum(len(data.splits[name]) for name in among)
-    rest, test = cross_validation_folds(y, groups, folds, seed, n=n)[fold]
-    inner = carve_val(
-        None if y is None else y[rest],
-        None if groups is None else groups[rest],
-        seed,
-        n=len(rest),
-    )
+    try:
+        rest, test = cross_validation_folds(y, by, folds, seed, n=n)[fold]
+        inner = carve_val(
+            None if y is None else y[rest],
+            None if by is None else by[rest],
+            seed,
+            n=len(rest),
+        )
+    except DataError as error:
+        alike = "" if together is None else " (copies of a file are kept together)"
+        raise DataError(f"{error}{alike}") from error
     rows = dict(zip(SPLITS, (rest[inner[0]], rest[inner[1]], test), strict=True))
-    unit = "stratified" if groups is None else f"by group ({len(np.unique(groups)):,})"
     note = f"Cross-validation: fold {fold + 1} of {folds} of {WHICH[of]} {n:,} images, "
-    note += f"{unit}, seed {seed}; an eighth of the rest is val. "
+    note += f"{say_unit(groups, together)}, seed {seed}; an eighth of the rest is val. "
     note += "The test split was put away." if of == "trainval" else OWN_SPLIT
-    chosen = [of] if of == "trainval" else []
+    chosen: list[str] = [of] if of == "trainval" else []
+    # Without copies a fold keeps the hash that it had before they were kept together.
+    chosen += [] if together is None else ["together"]
     mark = combined_hash([data.fingerprint, "fold", *chosen, folds, fold, seed])
     unlabelled = data.unlabelled
     if of == "trainval" and unlabelled is not None:
@@ -95,9 +103,21 @@ def cap_classes(data: DataSet, most: int, seed: int) -> DataSet:
 
 
 def pooled(data: DataSet, name: str, among: Sequence[str] = SPLITS) -> Any:
-    """Labels, ids or groups of some splits one after the other, or None where one has none."""
-    parts = [getattr(data.splits[s], name) for s in among]
-    return None if any(part is None for part in parts) else np.concatenate(parts)
+    """A column of some splits (`y`, `ids`, `groups`, `together`), one after the other.
+
+    None where one has none; but DataError where only some have groups, which would be torn apart.
+    """
+    parts = {s: getattr(data.splits[s], name) for s in among}
+    lacking = [s for s, part in parts.items() if part is None]
+    if not lacking:
+        return np.concatenate(list(parts.values()))
+    if name in HELD_TOGETHER and len(lacking) < len(parts):
+        known = next(s for s in parts if s not in lacking)
+        raise DataError(
+            f"{data.name}: {known} has {name} but {lacking[0]} has none, so they cannot be pooled; "
+            "give all splits theirs, or none"
+        )
+    return None
 
 
 def take(
@@ -105,7 +125,9 @@ def take(
 ) -> dict[str, Split]:
     """New splits from rows of some splits pooled."""
     images = pool_images([data.splits[s].images for s in among])
-    columns: dict[str, Any] = {name: pooled(data, name, among) for name in ("y", "ids", "groups")}
+    columns: dict[str, Any] = {
+        name: pooled(data, name, among) for name in ("y", "ids", *HELD_TOGETHER)
+    }
 
     def split(index: Indices) -> Split:
         chosen: dict[str, Any] = {

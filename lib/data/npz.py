@@ -42,10 +42,11 @@ class NpzTable:
 def read_table(path: Path) -> NpzTable:
     """Read and check labels, ids, groups, task and classes; DataError names the file and the key.
 
-    Keys: `train_images`, `train_labels`, …, and optionally `SPLIT_ids`, `SPLIT_groups`, `classes`
-    (a name per class) and `task` (binary, multi-class, ordinal or multi-label). The val split may
-    be missing. Without any labels: task multi-class, no classes. `unlabelled_images`, with ids and
-    groups of their own, are images without a label beside the splits.
+    Keys: `train_images`, `train_labels`, …, and optionally `SPLIT_ids`, `SPLIT_groups` (of all
+    splits or of none), `classes` (a name per class) and `task` (binary, multi-class, ordinal or
+    multi-label). The val split may be missing. Without any labels: task multi-class, no classes.
+    `unlabelled_images`, with or without ids and groups of their own, are images without a label
+    beside the splits.
     """
     headers = read_headers(path)
     present = tuple(s for s in SPLITS if s != "val" or f"{s}_images" in headers)
@@ -56,10 +57,7 @@ def read_table(path: Path) -> NpzTable:
     sides = {(*s[1:3], s[3] if len(s) == 4 else 1) for s in shapes}
     if len(sides) > 1:
         raise DataError(f"{path}: the splits' images differ in height, width or channels: {sides}")
-    labelled = [s for s in present if f"{s}_labels" in headers]
-    if labelled and len(labelled) < len(present):
-        absent = next(s for s in present if s not in labelled)
-        raise DataError(f"{path}: has {labelled[0]}_labels but no {absent}_labels")
+    labelled = _all_or_none(path, headers, present, "labels")
     counts = {s: shape[0] for s, shape in zip(parts, shapes, strict=True)}
     y: dict[str, Any] = dict.fromkeys(present)
     for s in labelled:
@@ -74,6 +72,7 @@ def read_table(path: Path) -> NpzTable:
         notes.append(f"Images are {height} × {width}: cropped to their middle square.")
     names = {s: _strings(path, headers, f"{s}_ids", counts[s]) for s in parts}
     groups = {s: _strings(path, headers, f"{s}_groups", counts[s]) for s in parts}
+    _all_or_none(path, headers, present, "groups")
     _refuse_torn(path, {s: groups[s] for s in present})
     return NpzTable(
         present=present,
@@ -173,6 +172,20 @@ def _splits(table: NpzTable, source: Source, size: int, seed: int) -> dict[str, 
                 None if whole.groups is None else whole.groups[rows],
             )
     return {s: splits[s] for s in SPLITS}
+
+
+def _all_or_none(
+    path: Path, headers: Mapping[str, Header], present: tuple[str, ...], what: str
+) -> tuple[str, ...]:
+    """The splits that have an array `SPLIT_what`: all or none, else DataError."""
+    having = tuple(s for s in present if f"{s}_{what}" in headers)
+    if having and having != present:
+        absent = next(s for s in present if s not in having)
+        raise DataError(
+            f"{path}: has {having[0]}_{what} but no {absent}_{what}; give all splits theirs, or "
+            "none"
+        )
+    return having
 
 
 def _refuse_torn(path: Path, groups: Mapping[str, npt.NDArray[np.str_] | None]) -> None:

@@ -16,7 +16,7 @@ from lib.data.cache import IN_MEMORY, combined_hash, file_hashes, open_array, ta
 from lib.data.decoded import DecodedFiles, decode_files, decoder_version
 from lib.data.folders import read_folder
 from lib.data.pool import pool_images, take_images
-from lib.data.split import Indices, Labels, carve_val, grouped_stratified_split
+from lib.data.split import Groups, Indices, Labels, carve_val, grouped_stratified_split, say_unit
 from lib.data.tables import FileTable, read_csv
 from lib.data.unlabelled import HELD, apart_from
 
@@ -135,10 +135,9 @@ def split_rows(
     if copies:
         notes.append(f"{copies:,} images are byte-for-byte copies of another.")
     groups = np.asarray(table.groups)[rows] if table.groups is not None else None
-    by = digests if groups is None and copies else groups
-    if groups is not None and copies:
-        by = _linked(groups, digests)
-    unit = "stratified" if groups is None else f"by group ({len(np.unique(groups)):,})"
+    together = kept_together(own, rows)
+    by = groups if together is None else together[rows]
+    unit = say_unit(groups, together)
     if table.splits is None:
         try:
             parts = grouped_stratified_split(y, by, SHARES, seed, n=len(rows))
@@ -169,7 +168,7 @@ def split_rows(
         chosen["train"], chosen["val"] = (chosen["train"][part] for part in parts2)
         notes.append(f"No val split given: an eighth of train, {unit}, seed {seed}.")
     if torn := _torn(digests, given):  # groups are refused where the table is read
-        text = f"The given split tears apart {torn:,} copied images: test figures are too good."
+        text = f"The given split tears apart {torn:,} copied images: its test figures are too good."
         notes.append(text)
     return chosen, tuple(notes)
 
@@ -195,6 +194,22 @@ def count_rows(own: OwnData, rows: Indices, seed: int) -> dict[str, int]:
         seen = apart_from(groups[more], [groups[chosen[name]] for name in HELD])
         more = more if seen is None else more[seen]
     return counts | ({UNLABELLED: len(more)} if len(more) else {})
+
+
+def kept_together(own: OwnData, rows: Indices) -> Groups:
+    """What no split may tear apart (`Split.together`), by row of the table.
+
+    Only labelled ones of `rows` count: None where none of them is a copy of another.
+    """
+    rows = rows[~own.unlabelled[rows]]
+    digests = np.asarray(own.digests)
+    if len(np.unique(digests[rows])) == len(rows):
+        return None
+    if own.table.groups is None:
+        return digests
+    together = np.asarray(own.table.groups)
+    together[rows] = _linked(together[rows], digests[rows])
+    return together
 
 
 def _linked(groups: npt.NDArray[np.str_], digests: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
@@ -262,6 +277,7 @@ def load_own(
     rows = np.setdiff1d(np.arange(len(table.names)), list(decoded.failures)).astype(np.int64)
     chosen, split_notes = split_rows(own, rows, split_seed)
     more, more_notes = unlabelled_rows(own, rows)
+    together = kept_together(own, rows)
     if own.y is None:
         notes.append("Without labels: for pretraining only.")
     array = open_array(decoded.array, limit)
@@ -279,12 +295,12 @@ def load_own(
         classes=own.classes,
         size=size,
         channels=array.shape[3],
-        splits={s: _take(own, images(s), chosen[s]) for s in SPLITS},
+        splits={s: _take(own, images(s), chosen[s], together) for s in SPLITS},
         fingerprint=own.fingerprint,
         source=table.where,
         notes=(*notes, *split_notes, *more_notes),
         unlabelled=(
-            _take(own, take_images(pool_images([array]), more), more, labelled=False)
+            _take(own, take_images(pool_images([array]), more), more, None, labelled=False)
             if len(more)
             else None
         ),
@@ -292,7 +308,12 @@ def load_own(
 
 
 def _take(
-    own: OwnData, images: npt.NDArray[np.uint8], rows: Indices, *, labelled: bool = True
+    own: OwnData,
+    images: npt.NDArray[np.uint8],
+    rows: Indices,
+    together: Groups,
+    *,
+    labelled: bool = True,
 ) -> Split:
     groups = own.table.groups
     return Split(
@@ -300,6 +321,7 @@ def _take(
         y=None if own.y is None or not labelled else own.y[rows],
         ids=np.asarray(own.table.names)[rows],
         groups=None if groups is None else np.asarray(groups)[rows],
+        together=None if together is None else together[rows],
     )
 
 

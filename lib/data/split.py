@@ -16,6 +16,7 @@ __all__ = [
     "choose_labels",
     "cross_validation_folds",
     "grouped_stratified_split",
+    "say_unit",
 ]
 
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8] | None  # [N], [N, K] of 0/1, or none
@@ -68,6 +69,12 @@ def cross_validation_folds(
         (np.flatnonzero(part != f).astype(np.int64), np.flatnonzero(part == f).astype(np.int64))
         for f in range(folds)
     ]
+
+
+def say_unit(groups: Groups, together: Groups) -> str:
+    """How images are shared out, for a note; together: as in `Split`."""
+    unit = "stratified" if groups is None else f"by group ({len(np.unique(groups)):,})"
+    return unit if together is None else f"{unit}, copies of a file kept together"
 
 
 def _assign(

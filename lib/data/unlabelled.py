@@ -32,7 +32,7 @@ def leave_out_groups(split: Split, held: Iterable[Groups]) -> Split | None:
     if not len(rows):
         return None
     images: Any = take_images(pool_images([split.images]), rows)
-    columns = (split.y, split.ids, split.groups)
+    columns = (split.y, split.ids, split.groups, split.together)
     return Split(images, *(None if c is None else c[rows] for c in columns))  # type: ignore[arg-type]
 
 

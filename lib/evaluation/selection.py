@@ -132,7 +132,7 @@ def course_of(
     """Score every check of a training, and let every rule choose."""
     checks = [(lr, epoch) for lr, seen in tuned.seen.items() for epoch in seen]
     y = {split: labels_of(data, split) for split in SPLITS}
-    halves = halving_weights(y["test"], halvings, seed)
+    halves = halving_weights(y["test"], halvings, seed, data.splits["test"].groups)
     whole = np.ones((1, len(y["test"])))
     scores: dict[tuple[str, str], list[float]] = {(s, m): [] for s in SPLITS for m in METRICS}
     by_half: dict[str, list[Array]] = {metric: [] for metric in METRICS}
@@ -157,21 +157,28 @@ def course_of(
     return Course(*about, tuple(checks), measured, together, chosen)
 
 
-def halving_weights(y: npt.NDArray[np.integer], n: int, seed: int) -> Array:
+def halving_weights(
+    y: npt.NDArray[np.integer], n: int, seed: int, groups: npt.NDArray[np.str_] | None = None
+) -> Array:
     """n ways to halve images with labels y [N] or [N, K]: 1 for one half, 0 for the other, [n, N].
 
     Each class is halved by itself (several labels an image: all of them together), so that both
-    halves have every class of at least two images.
+    halves have every class of at least two images. groups [N]: images of one patient go into one
+    half together; a group of several classes counts as one of its most frequent.
     """
     rng = np.random.default_rng([seed, 71])
     kinds = np.zeros(len(y), np.int64) if y.ndim == 2 else y
-    groups = [np.flatnonzero(kinds == k) for k in np.unique(kinds)]
-    weights = np.zeros((n, len(y)))
+    unit = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    seen = np.zeros((unit.max() + 1, kinds.max() + 1))
+    np.add.at(seen, (unit, kinds), 1)
+    kind_of = seen.argmax(axis=1)  # of each unit
+    strata = [np.flatnonzero(kind_of == k) for k in np.unique(kind_of)]
+    weights = np.zeros((n, len(seen)))
     for row in weights:
-        for g, group in enumerate(groups):
-            # Of odd classes the larger part goes to one half and to the other in turn.
-            row[rng.permutation(group)[: (len(group) + g % 2) // 2]] = 1
-    return weights
+        for s, stratum in enumerate(strata):
+            # Of odd strata the larger part goes to one half and to the other in turn.
+            row[rng.permutation(stratum)[: (len(stratum) + s % 2) // 2]] = 1
+    return weights[:, unit]
 
 
 def course_rows(courses: Sequence[Course], run: Run) -> list[dict[str, Any]]:

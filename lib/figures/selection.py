@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.evaluation.selection import Course
+from lib.evaluation.selection import Course, Rule
 from lib.figures.base import COLOURS, colour_of, new_figure, tidy
 from lib.findings.selection import name_course
 from lib.names import METRIC_NAMES, name_labels, split_method
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAINING_MARKS = {"finetune": "o", "frozen": "s"}
+# How what a split chooses is marked.
+CHOSEN: dict[Rule, dict[str, Any]] = {
+    "validation": {"marker": "o", "ms": 9, "mfc": "none", "mew": 1.6},
+    "test": {"marker": "x", "ms": 8, "mfc": "none", "mew": 1.6},
+}
 
 
 def plot_checks(courses: Sequence[Course], metric: str) -> Figure:
@@ -24,6 +29,8 @@ def plot_checks(courses: Sequence[Course], metric: str) -> Figure:
     A ring marks what validation chooses, a cross what test chooses; the way up from ring to cross
     is what the wrong protocol adds.
     """
+    from matplotlib.lines import Line2D
+
     budgets = list(dict.fromkeys(c.labels for c in courses))
     figure, grid = new_figure(2.9 * len(budgets) + 0.9, 3.9, 1, len(budgets))
     for axes, labels in zip(grid[0], budgets, strict=True):
@@ -32,15 +39,18 @@ def plot_checks(courses: Sequence[Course], metric: str) -> Figure:
             x, y = c.scores["val", metric], c.scores["test", metric]
             mark = TRAINING_MARKS[c.protocol]
             axes.plot(x, y, mark, ms=3, alpha=0.35, color=colour, label=name_course(c), zorder=1)
-            for rule, sign, size in (("validation", "o", 9), ("test", "x", 8)):
-                at = c.chosen[metric, rule]  # type: ignore[index]
-                axes.plot(x[at], y[at], sign, ms=size, mfc="none", mew=1.6, color=colour, zorder=2)
+            for rule, look in CHOSEN.items():
+                at = c.chosen[metric, rule]
+                axes.plot(x[at], y[at], **look, color=colour, zorder=2)
         low = min(min(*c.scores["val", metric], *c.scores["test", metric]) for c in courses)
         axes.axline((low, low), slope=1, lw=0.8, color=COLOURS["pixels"], zorder=0)
         axes.set(title=name_labels(labels), xlabel=f"validation {METRIC_NAMES[metric]}")
         tidy(axes)
     grid[0][0].set(ylabel=f"test {METRIC_NAMES[metric]}")
     handles, names = grid[0][0].get_legend_handles_labels()
+    for rule, look in CHOSEN.items():
+        handles.append(Line2D([], [], ls="", **look, color=COLOURS["pixels"]))
+        names.append(f"chosen by {rule}, its maximum")
     figure.legend(handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=1)
     return figure
 

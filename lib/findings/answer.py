@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from lib.names import METRIC_NAMES, name_source
+from lib.names import METRIC_NAMES, name_source, short_augment
+from lib.study.fairness import fair_classifiers
 from lib.study.measurements import measurements, paired_gains
 
 Side = dict[str, str]
@@ -21,9 +22,11 @@ FIRST = 6  # sentences that stand open
 def answer(table: pd.DataFrame) -> list[str]:
     """Sentences on what pretraining, finetuning, augmentation and remedies came to.
 
-    A comparison is one data set, size, encoder and label budget, paired by seed or fold; it is
-    clear when its 95% interval lies on one side of zero. Nothing to compare gives no sentence.
+    A comparison is one data set, size, encoder and label budget, paired by seed or fold; its 95%
+    interval is not corrected for their number. Nothing to compare gives no sentence.
+    SupCon is compared only where its classifier has the labels that its pretraining saw.
     """
+    table = fair_classifiers(table)
     said = [judge(table, *comparison) for comparison in comparisons(table)]
     return [sentence for sentence in said if sentence]
 
@@ -40,7 +43,7 @@ def comparisons(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
     rows = measurements(table)
     scratch = {"method": "random", "protocol": "finetune"}
     for method, augment in kinds(rows, "finetune"):
-        name = f"{name_source(method, augment)}, finetuned, against training from scratch"
+        name = f"{called(method, augment)}, finetuned, against training from scratch"
         yield name, "auroc", side(method, augment, "finetune"), scratch
     probes = kinds(rows, "probe")
     floors = [
@@ -68,7 +71,7 @@ def against(
 ) -> Iterable[tuple[str, str, Side, Side]]:
     """Each kind of frozen features beside a floor."""
     for method, augment in probes:
-        name = f"Frozen {name_source(method, augment)} features against {floor}"
+        name = f"Frozen features of {called(method, augment)} against {floor}"
         yield name, "auroc", side(method, augment, "probe"), other
 
 
@@ -86,6 +89,15 @@ def remedies(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
             name = f"{remedy} against nothing done for rare classes"
             ours, other = side(method, augment, protocol), side(method, augment, "probe")
             yield name[0].upper() + name[1:], RARE, ours, other
+
+
+def called(method: str, augment: str) -> str:
+    """A method within a sentence: `SimCLR (natural, adapted)`, `SimCLR, from a (warm, novel)`."""
+    name = name_source(method)
+    if not augment:
+        return name
+    before, words = (name[:-1], ", ") if name.endswith(")") else (name, " (")
+    return f"{before}{words}{short_augment(augment)})"
 
 
 def kinds(rows: pd.DataFrame, protocol: str) -> list[tuple[str, str]]:
@@ -106,21 +118,22 @@ def judge(table: pd.DataFrame, name: str, metric: str, ours: Side, other: Side) 
 
 
 def say_gains(name: str, metric: str, gains: Any) -> str:
-    """How often the difference is clear, and what it is on average."""
+    """What a difference is on average, and in how many comparisons its interval leaves zero out.
+
+    gains: as from `lib.study.measurements.paired_gains`, at least one row.
+    """
     n, mean = len(gains), float(gains["mean"].mean())
     over = f"{mean:+.3f} {metric}" + (f" on average over {n} comparisons" if n > 1 else "")
     tested = gains[~gains["low"].map(math.isnan)]
     if tested.empty:
-        return f"{name}: {over}, from one seed each, so nothing is known of its spread."
+        alike = "from one seed each" if (gains["pairs"] < 2).all() else "alike with every seed"
+        return f"{name}: {over}, {alike}, so nothing is known of its spread."
     above, below = int((tested["low"] > 0).sum()), int((tested["high"] < 0).sum())
     if n == 1:
-        verdict = "clearly better" if above else "clearly worse" if below else "no clear difference"
-    elif above == n:
-        verdict = f"clearly better in all {n}"
-    elif not above and not below:
-        verdict = (
-            f"no clear difference in any of {n}" if len(tested) == n else "no clear difference"
-        )
-    else:
-        verdict = f"clearly better in {above} of {n}, clearly worse in {below}"
-    return f"{name}: {verdict} ({over})."
+        where = "above" if above else "below" if below else "across"
+        return f"{name}: {over}; interval {where} zero."
+    across, unknown = len(tested) - above - below, n - len(tested)
+    text = (
+        f"{name}: {over}; interval above zero in {above}, below in {below}, across it in {across}"
+    )
+    return text + (f", unknown in {unknown}." if unknown else ".")

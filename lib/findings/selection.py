@@ -11,7 +11,7 @@ from lib.findings.finetuning import name_classifier
 from lib.names import METRIC_NAMES, name_labels
 
 NAMES: dict[Rule, str] = {
-    "kept": "validation, as here: the latest within a standard error of the best",
+    "kept": "validation AUROC, as here: the latest within a standard error of the best",
     "validation": "validation, its maximum",
     "last": "none: the last epoch of the first rate",
     "test": "TEST, its maximum (the wrong protocol)",
@@ -45,7 +45,10 @@ def price_table(courses: Sequence[Course], metric: str) -> pd.DataFrame:
     rows = {
         (name_course(c), name_labels(c.labels)): {
             "checks to choose from": str(len(c.checks)),
-            "test instead of validation": points(c.overstated(metric)),
+            "test instead of validation's best": points(c.overstated(metric)),
+            "test instead of kept, as here": points(
+                c.test(metric, "test") - c.test(metric, "kept")
+            ),
             "optimism, on half of test": points(c.optimism(metric)),
             "on images not chosen by": points(c.on_other_half(metric)),
         }
@@ -67,13 +70,13 @@ def say_selection(courses: Sequence[Course], metric: str) -> str:
     lines = []
     for c in courses:
         right, wrong = c.test(metric, "validation"), c.test(metric, "test")
-        gain, lost = c.on_other_half(metric), points(-c.optimism(metric)).lstrip("+-")
+        gain, change = c.on_other_half(metric), points(-c.optimism(metric))
         better = "better" if gain > 0.0005 else "worse" if gain < -0.0005 else "no better"
         lines.append(
             f"- {name_course(c)}, {name_labels(c.labels)}: {name} {right:.3f} chosen on "
             f"validation, {wrong:.3f} chosen on test: {points(wrong - right)} points. Chosen on "
-            f"half of the test images, a check loses {lost} points on the other half, where it is "
-            f"{better} than the one that validation chose ({points(gain)})."
+            f"half of the test images, a check scores {change} points on the other half, where it "
+            f"is {better} than the one that validation chose ({points(gain)})."
         )
     return "\n".join([*lines, "", say_order(courses, metric)]).strip()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lib.names import METRIC_NAMES, split_method
+from lib.statistics.paired import over_units
 from lib.study.claims import views_at_home
 from lib.study.measurements import measurements
 
@@ -35,8 +36,6 @@ def transfer_gains(
     Columns: source, target, pairs (seeds or folds), mean, low, high (interval as in
     `lib.statistics.paired`).
     """
-    from lib.statistics.paired import fold_ratio, paired_test
-
     rows = summary[summary["notebook"] != SIZES_NOTEBOOK].reset_index(drop=True)
     own_first = (rows["notebook"] != NOTEBOOK).sort_values(kind="stable").index
     rows = measurements(rows.loc[own_first], metric)
@@ -68,10 +67,7 @@ def transfer_gains(
     pairs = pd.concat([part for part in merged if not part.empty] or merged[:1])
     found = []
     for (source, target), group in pairs.groupby(["source", "dataset"], sort=False):
-        unit = "fold" if (group["fold"] != "").any() else "seed"
-        gains = (group["value"] - group["value_own"]).groupby(group[unit]).mean()
-        ratio = fold_ratio([str(f) for f in gains.index]) if unit == "fold" else None
-        t = paired_test(list(gains), level, ratio=ratio)
+        t = over_units(group, "value_own", level).test
         found.append((source, target, t.n, t.mean, t.low, t.high))
     return pd.DataFrame(found, columns=["source", "target", "pairs", "mean", "low", "high"])
 

@@ -85,6 +85,32 @@ def fold_ratio(folds: Sequence[str]) -> float:
     return counts["test"] / counts["train"]
 
 
+@dataclass(frozen=True)
+class Units:
+    """Differences of pairs by what is independent: `unit` is seed, or fold in a cross-validation.
+
+    ratio: as for `paired_test`; None over seeds.
+    """
+
+    unit: str
+    gains: pd.Series
+    ratio: float | None
+    test: Paired
+
+
+def over_units(
+    pairs: pd.DataFrame, other: str, level: float = 0.95, *, margin: float = 0.0
+) -> Units:
+    """The paired test of the columns `value` − `other` over the seeds, or folds, of `pairs`.
+
+    Several seeds of one fold are averaged.
+    """
+    unit = "fold" if (pairs["fold"] != "").any() else "seed"
+    gains = (pairs["value"] - pairs[other]).groupby(pairs[unit]).mean()
+    ratio = fold_ratio([str(f) for f in gains.index]) if unit == "fold" else None
+    return Units(unit, gains, ratio, paired_test(list(gains), level, margin=margin, ratio=ratio))
+
+
 def compare(
     ours: pd.DataFrame,
     other: pd.DataFrame,
@@ -105,13 +131,10 @@ def compare(
         pairs[f"{column}_other"] = pairs[column]
     found: list[dict[str, Any]] = []
     for where, group in pairs.groupby(CELL, sort=False):
-        by_fold = bool((group["fold"] != "").any())
-        unit = "fold" if by_fold else "seed"
-        gains = (group["value"] - group["value_other"]).groupby(group[unit]).mean()
-        ratio = fold_ratio([str(f) for f in gains.index]) if by_fold else None
-        t = paired_test(list(gains), level, margin=margin, ratio=ratio)
-        result = (unit, t.n, t.mean, t.low, t.high, t.p, math.nan, margin, ratio or 0.0)
-        units = {f"{unit} {name}": float(gain) for name, gain in gains.items()}
+        over = over_units(group, "value_other", level, margin=margin)
+        t = over.test
+        result = (over.unit, t.n, t.mean, t.low, t.high, t.p, math.nan, margin, over.ratio or 0.0)
+        units = {f"{over.unit} {name}": float(gain) for name, gain in over.gains.items()}
         cell = dict(zip(CELL, where, strict=True))
         found.append({**cell, **dict(zip(FOUND, (*result, units), strict=True))})
     cells = pd.DataFrame(found, columns=[*CELL, *FOUND])

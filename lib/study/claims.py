@@ -8,6 +8,7 @@ import pandas as pd
 
 from lib.names import split_method
 from lib.statistics.paired import compare, concat_cells
+from lib.study.fairness import fairly
 from lib.study.measurements import SIZES_NOTEBOOK, measurements
 from lib.study.verdicts import Rule, Verdict, decide
 
@@ -115,7 +116,7 @@ def supcon_over_cross_entropy(table: pd.DataFrame, metric: str, level: float) ->
     """
     rows = named_rows(table, metric)
     supcon = rows[(rows["base"] == "supcon") & rows["protocol"].isin(TRAINED)]
-    supcon = supcon.loc[[i for i, row in supcon.iterrows() if fair(table, row)]]
+    supcon = fairly(table, supcon)
     from_imagenet = supcon["source"].str.startswith("imagenet>")
     probed = rows[(rows["base"] == "supervised") & (rows["protocol"] == "probe")]
     return concat_cells(
@@ -125,16 +126,6 @@ def supcon_over_cross_entropy(table: pd.DataFrame, metric: str, level: float) ->
             compare(supcon, probed, ["size", "protocol", "source"], level),
         ]
     )
-
-
-def fair(table: pd.DataFrame, row: pd.Series) -> bool:
-    """Whether SupCon saw no more labels in pretraining than its classifier had.
-
-    Its pretraining notes its labels in the summary; without that note it has seen all of them.
-    """
-    same = ["dataset", "size", "method", "augment", "encoder", "fold", "seed"]
-    noted = table[(table["protocol"] == "pretrain") & (table[same] == row[same]).all(axis=1)]
-    return str(row["labels"]) in (set(noted["labels"]) or {"all"})
 
 
 def downsampled(table: pd.DataFrame, metric: str, level: float, tolerance: float) -> pd.DataFrame:

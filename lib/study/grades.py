@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from lib.statistics.paired import compare, concat_cells
-from lib.study.claims import cross_entropy, fair, named_rows
+from lib.study.claims import cross_entropy, named_rows
+from lib.study.fairness import fairly
 from lib.study.measurements import measurements, over_seeds
 
 # Metric and the protocol it is read off, in the order of a table. Of cross-entropy, the network
@@ -47,7 +48,7 @@ def grading_stats(table: pd.DataFrame) -> pd.DataFrame:
 def compare_grading(table: pd.DataFrame, level: float) -> pd.DataFrame:
     """SupCon's features against those of cross-entropy and SimCLR, and against the network.
 
-    Only where SupCon saw in pretraining the labels that its rivals had (`lib.study.claims.fair`).
+    Only where SupCon saw in pretraining the labels that its rivals had (`lib.study.fairness`).
     Cells as in `lib.statistics.paired.compare`, with their `metric`; p is corrected over all of
     them.
     """
@@ -69,7 +70,7 @@ def _compare(table: pd.DataFrame, metric: str, level: float) -> Iterator[pd.Data
     ours = rows[(rows["base"] == "supcon") & (rows["protocol"] == GRADING[metric])]
     # The budget of severity is its references; its rivals' encoders have seen all labels.
     seen = ours.assign(labels="all") if GRADING[metric] == "severity" else ours
-    ours = ours.loc[[i for i, row in seen.iterrows() if fair(table, row)]]
+    ours = ours.loc[fairly(table, seen).index]
     for rival in RIVALS:
         if rival:
             other = rows[(rows["base"] == rival) & (rows["protocol"] == GRADING[metric])]

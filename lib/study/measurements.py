@@ -13,7 +13,7 @@ from lib.data.embedded import is_synthetic
 from lib.names import tell_apart
 from lib.params import ROOT
 from lib.run import COLUMNS, summary_file
-from lib.statistics.paired import fold_ratio
+from lib.statistics.paired import over_units
 
 # What makes two rows the same measurement, whichever run noted it: a floor is measured in the
 # report of every encoder that stands beside it.
@@ -109,14 +109,8 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(["mean", "std", "count"]).reset_index()
 
 
-def mean_interval(
-    values: Sequence[float], level: float = 0.95, *, ratio: float = 0.0
-) -> tuple[float, float, float]:
-    """Mean of a few independent values with Student's t interval; no width known from one value.
-
-    ratio: test over training images where the values are of folds, as in
-    `lib.statistics.paired.paired_test`.
-    """
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """Mean of a few independent values with Student's t interval; no width known from one value."""
     from scipy import stats
 
     n = len(values)
@@ -124,7 +118,7 @@ def mean_interval(
     if n < 2:
         return mean, float("nan"), float("nan")
     spread = (sum((v - mean) ** 2 for v in values) / (n - 1)) ** 0.5
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread * (1 / n + ratio) ** 0.5
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread / n**0.5
     return mean, mean - half, mean + half
 
 
@@ -134,8 +128,8 @@ def paired_gains(
     """Differences ours − other seed by seed, with Student's t interval over the seeds.
 
     ours, other: values of summary columns that choose the two sides, e.g. method and augment;
-    both with the same encoder, if both have one. Over the folds of a cross-validation the interval
-    is that of `lib.statistics.paired.paired_test`.
+    both with the same encoder, if both have one. The interval is that of
+    `lib.statistics.paired.paired_test`, over seeds or over the folds of a cross-validation.
     Columns: dataset, size, encoder, labels, unit (seed or fold), pairs, mean, low, high.
     """
     rows = measurements(table, metric)
@@ -147,11 +141,8 @@ def paired_gains(
     gains = []
     for (dataset, size, encoder), group in merged.groupby(keys[:3], sort=False):
         for labels in label_order(group["labels"]):
-            pair = group[group["labels"] == labels]
-            unit = "fold" if (pair["fold"] != "").any() else "seed"
-            units = (pair["value"] - pair["value_other"]).groupby(pair[unit]).mean()
-            ratio = fold_ratio(list(units.index)) if unit == "fold" else 0.0
-            mean, low, high = mean_interval(list(units), ratio=ratio)
-            gains.append((dataset, size, encoder, labels, unit, len(units), mean, low, high))
+            over = over_units(group[group["labels"] == labels], "value_other")
+            t = over.test
+            gains.append((dataset, size, encoder, labels, over.unit, t.n, t.mean, t.low, t.high))
     columns = ["dataset", "size", "encoder", "labels", "unit", "pairs", "mean", "low", "high"]
     return pd.DataFrame(gains, columns=columns)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lib.statistics.paired import compare, holm
 from lib.study.claims import cross_entropy, named_rows
+from lib.study.fairness import fairly
 from lib.study.measurements import label_order
 
 Outcome = Literal["worth it", "not worth it", "no clear difference", "not tested"]
@@ -49,12 +50,13 @@ def weigh(table: pd.DataFrame, metric: str = "auroc", level: float = 0.95) -> li
     Where no encoder was pretrained on a data set, those from elsewhere take their place: someone
     with images of one kind and labels for others asks about them.
 
-    table: rows of summary.csv. Both sides have the same protocol, labels and seeds (or folds), so
-    that nothing but the start differs, and which side to look at was not chosen by its result.
+    table: rows of summary.csv. Both sides have the same protocol, labels and seeds (or folds),
+    SupCon also in pretraining (`lib.study.fairness`), so that nothing but the start differs, and
+    which side to look at was not chosen by its result.
     """
     rows = named_rows(table, metric)
     rows = rows[~rows["labels"].str.contains(TAIL)]
-    own = rows[rows["base"].isin(PRETRAINED)]
+    own = fairly(table, rows[rows["base"].isin(PRETRAINED)])
     at_home = own["source"] == ""
     own = own[at_home | ~own["dataset"].isin(set(own.loc[at_home, "dataset"]))]
     untrained = rows[(rows["method"] == "random") & (rows["protocol"] == "probe")]

@@ -223,7 +223,7 @@ def test_the_answer_is_computed_and_stands_first(lab: Any) -> None:
     assert len(box.find_all("li")) == 3
     said = box.find("li").text
     assert said.startswith("On cells (28 px), pretraining (SimCLR, novel), frozen against an ")
-    assert "clearly better in all 2 (+0.105 AUROC on average over 2 comparisons)." in box.text
+    assert "+0.105 AUROC on average over 2 comparisons; interval above zero in 2, below" in box.text
     assert soup.find(class_="question").find_next_sibling(class_="answer") is box
     lab.finish("data-a")
     assert make_page(lab, [planned("data-a")]).find(class_="answer") is None

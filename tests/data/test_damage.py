@@ -31,10 +31,11 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 @pytest.mark.parametrize("kind", ["npz", "csv"])
 def test_a_damaged_data_set_is_refused_or_read(kind: str, tmp_path: Path) -> None:
     desk, refused = Desk(tmp_path), 0
-    groups = np.array([f"p{i}" for i in range(12)])
+    p = np.array([f"p{i}" for i in range(22)])
+    groups = {"train_groups": p[:12], "val_groups": p[12:16], "test_groups": p[16:]}
     rows = [[*row, f"p{i // 2}"] for i, row in enumerate(desk.rows())]
     good = {
-        "npz": lambda: desk.npz(classes=np.array(["a", "b"]), train_groups=groups),
+        "npz": lambda: desk.npz(classes=np.array(["a", "b"]), **groups),
         "csv": lambda: desk.table(rows, "image,label,group"),
     }[kind]()
     path = Path(good.partition(":")[2])

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from lib.data.base import SPLITS, DataError, DataSet, Split
-from lib.data.folds import cap_classes, choose_fold, fold_counts
+from lib.data.folds import cap_classes, choose_fold, fold_counts, pooled
 from lib.data.pool import PooledRows
 from lib.models.embed import flatten_pixels
 from tests.synthetic import make_data, unlabelled
 
+FOLD_OF_F00D = "21a43a790d651eb1b99ce6bea79c56a1"  # fold 1 of 3 of `make_data`, seed 0
 TASKS = ["binary", "multi-class", "ordinal", "multi-label"]
 
 
@@ -121,6 +122,61 @@ def test_folds_that_cannot_be(folds: int, fold: int, message: str) -> None:
 def test_more_folds_than_groups() -> None:
     with pytest.raises(DataError, match="18 groups cannot be shared out over 20 splits"):
         choose_fold(make_data(grouped=True), 20, 0, seed=0)
+
+
+# Copies of one file: `together` says which images are
+
+
+def with_copies(*, grouped: bool) -> DataSet:
+    """Each name in `together` is held by an image of train, of val and of test."""
+    data = make_data("binary", grouped=grouped)
+    splits = {
+        s: dataclasses.replace(
+            part, together=np.array([f"file-{i // 3}" for i in range(len(part))])
+        )
+        for s, part in data.splits.items()
+    }
+    return dataclasses.replace(data, splits=splits)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("of", ["all", "trainval"])
+def test_copies_are_never_torn(grouped: bool, of: Any) -> None:
+    data = cap_classes(with_copies(grouped=grouped), 30, seed=0)  # which keeps the column
+    for k in range(4):
+        fold = choose_fold(data, 4, k, seed=0, of=of)
+        assert all(len(part) for part in fold.splits.values())
+        held = [set(part.together) for part in fold.splits.values()]  # type: ignore[arg-type]
+        assert sum(map(len, held)) == len(set().union(*held))
+        unit = "by group (17)" if grouped else "stratified"
+        assert f"images, {unit}, copies of a file kept together, seed 0" in fold.notes[-1]
+
+
+def test_a_fold_that_keeps_copies_together_has_a_hash_of_its_own() -> None:
+    assert (
+        choose_fold(with_copies(grouped=True), 3, 0, 0).fingerprint
+        != choose_fold(make_data("binary", grouped=True), 3, 0, 0).fingerprint
+    )
+    # Encoders trained on folds without copies stay known.
+    assert choose_fold(make_data(), 3, 0, 0).fingerprint == FOLD_OF_F00D
+
+
+def test_more_folds_than_files() -> None:
+    said = r"12 groups cannot be shared out over 13 splits \(copies of a file are kept together\)"
+    with pytest.raises(DataError, match=said):
+        choose_fold(with_copies(grouped=False), 13, 0, seed=0)
+
+
+@pytest.mark.parametrize("column", ["groups", "together"])
+@pytest.mark.parametrize("split", SPLITS)
+def test_what_only_some_splits_know_is_not_dropped(column: str, split: str) -> None:
+    data = with_copies(grouped=True)
+    lacking = dataclasses.replace(data.splits[split], **{column: None})  # type: ignore[arg-type]
+    data = dataclasses.replace(data, splits={**data.splits, split: lacking})
+    for act in (lambda: choose_fold(data, 3, 0, seed=0), lambda: cap_classes(data, 5, seed=0)):
+        with pytest.raises(DataError, match=f"has {column} but {split} has none"):
+            act()
+    assert pooled(data, "ids") is not None
 
 
 def test_images_on_disk_stay_there(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def test_a_missing_val_is_carved_and_said(tmp_path: Path) -> None:
     content = arrays(n=96)
     del content["val_images"], content["val_labels"]
     content["train_groups"] = np.arange(96) // 2
+    content["test_groups"] = np.arange(100, 109)
     content["train_labels"] = np.arange(96) // 2 % 3
     name = save(tmp_path / "a.npz", content)
     for limit in (2**30, 1000):
@@ -176,6 +177,8 @@ def test_without_labels_it_is_for_pretraining(tmp_path: Path) -> None:
         ({"task": np.array("regression")}, ["task", "regression"]),
         ({"task": np.array("multi-label")}, ["task", "multi-label"]),
         ({"train_ids": np.arange(3)}, ["train_ids", "30 images"]),
+        ({"train_groups": np.arange(30), "test_groups": np.arange(50, 59)}, ["but no val_groups"]),
+        ({"val_groups": np.arange(6), "test_groups": np.arange(50, 59)}, ["but no train_groups"]),
         ({"test_labels": np.array([None] * 9)}, ["test_labels"]),
     ],
 )  # fmt: skip

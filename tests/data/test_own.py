@@ -11,7 +11,14 @@ import pytest
 from PIL import Image
 
 import lib.data.decoded
-from lib.data import DataError, DataSet, check_dataset, describe_dataset, load_dataset
+from lib.data import (
+    DataError,
+    DataSet,
+    check_dataset,
+    choose_fold,
+    describe_dataset,
+    load_dataset,
+)
 
 Rows = list[list[str]]
 
@@ -96,6 +103,74 @@ def test_copies_of_a_file_stay_together(tmp_path: Path, grouped: bool) -> None:
         where = {i: s for s, part in data.splits.items() for i in part.ids}
         assert all(where[f"im{i}.png"] == where[f"im{i + 2}.png"] for i in range(0, 40, 4))
     assert any("10 images are byte-for-byte" in note for note in data.notes)
+
+
+def shared_pictures(data: DataSet) -> int:
+    """How many pictures are in two splits or more."""
+    parts = [{image.tobytes() for image in part.images} for part in data.splits.values()]
+    return sum(map(len, parts)) - len(set().union(*parts))
+
+
+def check_folds(data: DataSet) -> None:
+    """No fold of 5 tears a picture apart, each image is tested once, and the note says it."""
+    tested: list[str] = []
+    for k in range(5):
+        fold = choose_fold(data, 5, k, 0)
+        assert shared_pictures(fold) == 0
+        assert all(len(part) for part in fold.splits.values())
+        assert "copies of a file kept together" in fold.notes[-1]
+        tested += fold.splits["test"].ids.tolist()
+    assert sorted(tested) == sorted(i for part in data.splits.values() for i in part.ids)
+
+
+def test_folds_keep_copies_of_a_file_together(tmp_path: Path) -> None:
+    for i in range(60):
+        label = "ab"[i // 2 % 2]
+        (tmp_path / "f" / label).mkdir(parents=True, exist_ok=True)
+        picture(i // 2).save(tmp_path / "f" / label / f"{i}.png")
+    data = load(f"folder:{tmp_path / 'f'}")
+    assert shared_pictures(data) == 0
+    check_folds(data)
+    assert any("stratified, copies of a file kept together" in note for note in data.notes)
+
+
+def test_folds_keep_groups_together_that_hold_copies_of_a_file(tmp_path: Path) -> None:
+    rows = [[f"im{i}.png", "ab"[i // 2 % 2], f"p{i // 2}"] for i in range(80)]
+    name = make_csv(tmp_path / "d", rows, "image,label,group")
+    for i in range(0, 20, 4):  # a picture of a patient is one of the next patient too
+        picture(1000 + i).save(tmp_path / "d" / f"im{i}.png")
+        picture(1000 + i).save(tmp_path / "d" / f"im{i + 2}.png")
+    data = load(name)
+    check_folds(data)
+    for k in range(5):
+        fold = choose_fold(data, 5, k, 0)
+        where = {g: s for s, part in fold.splits.items() for g in part.groups}  # type: ignore[union-attr]
+        assert sum(len(set(part.groups)) for part in fold.splits.values()) == len(where) == 40  # type: ignore[arg-type]
+        assert all(where[f"p{i}"] == where[f"p{i + 1}"] for i in range(0, 10, 2))
+
+
+@pytest.mark.parametrize("form", ["csv", "folder"])
+def test_folds_bring_copies_together_that_a_given_split_tears(tmp_path: Path, form: str) -> None:
+    def split(i: int) -> str:
+        return "train" if i < 40 else "val" if i < 50 else "test"
+
+    rows = [[f"{split(i)}/{'ab'[i % 2]}/{i}.png", "ab"[i % 2], split(i)] for i in range(60)]
+    for i, (file, *_) in enumerate(rows):  # each picture twice, 20 of 30 in two splits
+        (tmp_path / "d" / file).parent.mkdir(parents=True, exist_ok=True)
+        picture(i % 30).save(tmp_path / "d" / file)
+    name = f"folder:{tmp_path / 'd'}"
+    if form == "csv":
+        name = make_csv(tmp_path / "d", rows, "image,label,split", draw=False)
+    data = load(name)
+    assert shared_pictures(data) == 20
+    check_folds(data)
+    assert any("tears apart 20 copied images: its test figures" in note for note in data.notes)
+
+
+def test_without_copies_folds_are_as_before(tmp_path: Path) -> None:
+    data = load(make_csv(tmp_path / "d", plain_rows()))
+    assert all(part.together is None for part in data.splits.values())
+    assert "60 images, stratified, seed 0" in choose_fold(data, 5, 0, 0).notes[-1]
 
 
 def test_a_given_split_is_kept_and_a_missing_val_carved(tmp_path: Path) -> None:

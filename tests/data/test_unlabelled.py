@@ -373,6 +373,16 @@ def test_an_npz_may_name_and_group_them(tmp_path: Path, carved: bool) -> None:
     assert describe_dataset(name).counts[UNLABELLED] == len(seen or ())
 
 
+@pytest.mark.parametrize("known", ["labelled", UNLABELLED])
+def test_groups_of_the_unlabelled_are_of_their_own(tmp_path: Path, known: str) -> None:
+    content = arrays()
+    for i, split in enumerate((UNLABELLED,) if known == UNLABELLED else SPLITS):
+        content[f"{split}_groups"] = np.arange(len(content[f"{split}_images"])) + 100 * i
+    data = load_dataset(save(tmp_path / "a.npz", content))
+    assert (data.splits["val"].groups is None) == (known == UNLABELLED)
+    assert len(choose_fold(data, 3, 0, 0).unlabelled or ()) == 12
+
+
 def test_an_npz_without_any_is_counted_as_before(tmp_path: Path) -> None:
     content = {k: v for k, v in arrays().items() if not k.startswith(UNLABELLED)}
     name = save(tmp_path / "a.npz", content)

@@ -115,6 +115,21 @@ def test_halves_are_stratified_and_complete(n: int) -> None:
     assert [row.sum() for row in several] == [5, 5]
 
 
+def test_a_patient_lies_in_one_half() -> None:
+    groups = np.repeat([f"p{i}" for i in range(20)], 2)
+    y = np.repeat([0, 1], 20)
+    y[1] = 1  # a patient of two classes
+    weights = halving_weights(y, 8, seed=0, groups=groups)
+    np.testing.assert_array_equal(weights[:, ::2], weights[:, 1::2])
+    for row in weights:
+        assert row.sum() == 20
+        assert row[20:].sum() == 10
+    assert len({row.tobytes() for row in weights}) == 8
+    alone = halving_weights(y, 3, seed=0, groups=np.arange(40).astype(str))
+    # Groups of one image each, in the images' own order or not, are no groups.
+    assert {row.sum() for row in alone} == {20}
+
+
 def test_a_class_of_one_test_image_cannot_be_halved() -> None:
     course = Course(*ABOUT, ((0.1, 1),), {}, {"auroc": np.full((2, 3, 1), np.nan)}, {})
     with pytest.raises(DataError, match="too few images of a class"):
@@ -134,13 +149,16 @@ def test_words_and_tables() -> None:
     courses = [made("random", 0.70, 0.74), made("simclr", 0.72, 0.73)]
     text = say_selection(courses, "auroc")
     assert "0.700 chosen on validation, 0.740 chosen on test: +4.0 points" in text
-    assert "loses 2.0 points on the other half, where it is better" in text
+    assert "scores -2.0 points on the other half, where it is better" in text
     assert "best training is SimCLR, finetuned by validation, from scratch by test" in text
     table = selection_table(courses, "auroc")
     assert len(table) == 8
     assert list(table["AUROC"])[:4] == ["0.700", "0.700", "0.700", "0.740"]
     assert table.index[3][2] == "TEST, its maximum (the wrong protocol)"
-    assert list(price_table(courses, "auroc")["test instead of validation"]) == ["+4.0", "+1.0"]
+    assert list(price_table(courses, "auroc")["test instead of validation's best"]) == [
+        "+4.0",
+        "+1.0",
+    ]
     same = [made("random", 0.70, 0.71), made("simclr", 0.72, 0.73)]
     assert say_order(same, "auroc") == "Which training is best does not change, at any budget."
     assert say_order(same[:1], "auroc") == ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.findings.answer import answer, split_answer
+from lib.findings.answer import answer, called, split_answer
 from tests.summaries import PROBE, SCRATCH, as_table, make_row, over, whole_study
 
 FLOOR = {**SCRATCH, "protocol": "probe"}
@@ -14,12 +14,15 @@ FLOOR = {**SCRATCH, "protocol": "probe"}
 
 def test_a_whole_study_answers_each_part_of_its_question(tmp_path: Path) -> None:
     said = answer(as_table(whole_study(("bloodmnist",), seeds=3), tmp_path))
-    finetuned = next(s for s in said if s.startswith("SimCLR, novel, finetuned, against"))
-    assert "clearly better in all 2 (+0.120 AUROC on average over 2 comparisons)." in finetuned
-    frozen = next(s for s in said if s.startswith("Frozen SimCLR, novel features against an"))
-    assert "clearly better in all" in frozen
+    finetuned = next(s for s in said if s.startswith("SimCLR (novel), finetuned, against"))
+    assert (
+        "+0.120 AUROC on average over 2 comparisons; interval above zero in 2, below" in finetuned
+    )
+    frozen = next(s for s in said if s.startswith("Frozen features of SimCLR (novel) against an"))
+    assert "below in 0, across it in 0." in frozen
     novel = next(s for s in said if s.startswith("SimCLR: novel against natural"))
-    assert "clearly better in all 2 (+0.02" in novel
+    assert "against natural augmentation: +0.02" in novel
+    assert "above zero in 2, below in 0, across it in 0." in novel
     first, rest = split_answer(said)
     assert all(", from " not in s.partition(":")[0] for s in first)
     assert any(", from pathmnist" in s for s in rest)
@@ -29,13 +32,13 @@ def test_a_whole_study_answers_each_part_of_its_question(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("gains", "verdict"),
     [
-        ((0.1, 0.1), "clearly better in all 2 ("),
-        ((0.1, -0.1), "clearly better in 1 of 2, clearly worse in 1 ("),
-        ((0.1, 0.0), "clearly better in 1 of 2, clearly worse in 0 ("),
-        ((0.0, 0.0), "no clear difference in any of 2 ("),
+        ((0.1, 0.1), "above zero in 2, below in 0, across it in 0."),
+        ((0.1, -0.1), "above zero in 1, below in 1, across it in 0."),
+        ((0.1, 0.0), "above zero in 1, below in 0, across it in 1."),
+        ((0.0, 0.0), "above zero in 0, below in 0, across it in 2."),
     ],
 )
-def test_the_verdict_counts_what_is_clear(
+def test_the_sentence_counts_intervals_beside_zero(
     gains: tuple[float, float], verdict: str, tmp_path: Path
 ) -> None:
     rows = []
@@ -50,8 +53,8 @@ def test_the_verdict_counts_what_is_clear(
 def test_one_seed_answers_without_a_test_and_one_side_not_at_all(tmp_path: Path) -> None:
     one = [*over(PROBE, 0.8, seeds=[0], spread=0), *over(FLOOR, 0.7, seeds=[0], spread=0)]
     assert answer(as_table(one, tmp_path)) == [
-        "Frozen SimCLR, novel features against an untrained encoder: +0.100 AUROC, from one seed "
-        "each, so nothing is known of its spread."
+        "Frozen features of SimCLR (novel) against an untrained encoder: +0.100 AUROC, from one "
+        "seed each, so nothing is known of its spread."
     ]
     assert answer(as_table([make_row()], tmp_path)) == []
 
@@ -61,5 +64,31 @@ def test_remedies_are_judged_by_balanced_accuracy(tmp_path: Path) -> None:
     rows = over(PROBE, 0.5, **about)
     rows += over({**PROBE, "protocol": "probe+focal"}, 0.6, **about)
     [said] = answer(as_table(rows, tmp_path))
-    assert said.startswith("Focal against nothing done for rare classes: clearly better (+0.1")
-    assert "balanced accuracy" in said
+    assert said.startswith("Focal against nothing done for rare classes: +0.1")
+    assert said.endswith(" balanced accuracy; interval above zero.")
+
+
+def test_the_same_difference_with_every_seed_is_no_evidence(tmp_path: Path) -> None:
+    rows = [*over(PROBE, 0.8, spread=0), *over(FLOOR, 0.7999, spread=0)]
+    [said] = answer(as_table(rows, tmp_path))
+    assert said.endswith("alike with every seed, so nothing is known of its spread.")
+
+
+def test_supcon_is_not_credited_with_labels_its_rival_had_not(tmp_path: Path) -> None:
+    supcon = {**PROBE, "method": "supcon"}
+    budgets = {"labels": ("100", "all")}
+    rows = [*over(supcon, 0.9, **budgets), *over(PROBE, 0.8, **budgets)]
+    rows += over(FLOOR, 0.7, **budgets)
+    said = answer(as_table(rows, tmp_path))
+    beside = next(s for s in said if s.startswith("SupCon's features against"))
+    assert beside.endswith("AUROC; interval above zero.")
+    assert any("untrained" in s and "over 2 comparisons" in s for s in said if "SimCLR" in s)
+
+
+def test_a_method_in_a_sentence_keeps_its_commas_in_brackets() -> None:
+    assert called("simclr", "") == "SimCLR"
+    assert (
+        called("simclr from a", "natural jitter=0.4 blur_p=0")
+        == "SimCLR, from a (natural, adapted)"
+    )
+    assert called("simclr (warm)", "novel") == "SimCLR (warm, novel)"

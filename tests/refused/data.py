@@ -266,6 +266,8 @@ NPZ = [
         unlabelled_images=np.zeros((0, 28, 28), np.uint8)),
     npz("task that is none", "task is 'guess'", task="guess"),
     npz("groups too few", "train_groups is 3", train_groups=np.array(["a", "b", "c"])),
+    npz("groups of train and test only", "has train_groups but no val_groups",
+        train_groups=NOTES[0], test_groups=NOTES[2]),
     npz("a patient in two splits", "p1", "train and val", train_groups=NOTES[0],
         val_groups=NOTES[1], test_groups=NOTES[2]),
 ]  # fmt: skip
