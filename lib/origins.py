@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lib.checks import ParameterError
-from lib.identity import RANDOM, Origin
+from lib.identity import RANDOM, Origin, short_name
 from lib.params import ROOT
 
 
@@ -68,6 +70,67 @@ def describe_origin(init: str) -> Origin:
         tuple(header.get("trail", ())),
         str(used.get("variant", "")),
     )
+
+
+def trained_with(init: str) -> Mapping[str, Any]:
+    """The parameters of the last training of a found encoder; {} where unknown."""
+    if Path(init).suffix != ".safetensors":
+        return {}
+    from lib.models.weights import read_header
+
+    found = read_header(Path(init)).get("parameters", {})
+    return found if isinstance(found, Mapping) else {}
+
+
+def check_split(
+    params: Mapping[str, Any],
+    trail: tuple[str, ...],
+    made: Mapping[str, Any],
+    mark: Callable[[int], str],
+) -> None:
+    """ParameterError where an encoder has seen images of its own data set that a run tests on.
+
+    An encoder last trained on the run's data set must have been trained on the same split of it:
+    the same fold of the same cross-validation, or the same seed where a data set brings no split.
+    What it was trained on before that is not known in such detail.
+
+    params: of the run. trail, made: the encoder's, `Origin.trail` and the parameters of its last
+    training. mark: the data set's fingerprint by split seed; the same where the seed decides
+    nothing.
+    """
+    if not made or not trail or trail[-1] != short_name(params["dataset"]):
+        return
+    folds, before = (split_of(p) for p in (params, made))
+    advice = "take an encoder of the same split, or leave the split to it"
+    if folds != before:
+        raise ParameterError(
+            f"init: pretrained on {say_split(before)}, this run is about {say_split(folds)}: "
+            f"the encoder has seen images that are tested here; {advice}"
+        )
+    seeds = params["split_seed"], made.get("split_seed", 0)
+    if seeds[0] != seeds[1] and (folds[0] or mark(seeds[0]) != mark(seeds[1])):
+        raise ParameterError(
+            f"split_seed: {seeds[0]} here, {seeds[1]} in the training of init: the encoder has "
+            f"seen images that are tested here; {advice}"
+        )
+
+
+def split_of(params: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What else but a seed decides which images are tested: folds, which, of what, of how many."""
+    if not params.get("folds"):
+        return (0,)
+    # Encoders of before a parameter existed lack it.
+    usual = {"fold": 0, "folds_of": "all", "cap_per_class": 0}
+    return (params["folds"], *(params.get(key, value) for key, value in usual.items()))
+
+
+def say_split(split: tuple[Any, ...]) -> str:
+    """A split in words."""
+    if not split[0]:
+        return "the data set's own split"
+    folds, fold, of, cap = split
+    text = f"fold {fold} of {folds}" + ("" if of == "all" else f" ({of})")
+    return text + (f" of {cap} images a class" if cap else "")
 
 
 def file_digest(path: Path) -> str:

@@ -29,7 +29,7 @@ from lib.identity import (
     run_name,
     short_name,
 )
-from lib.origins import describe_origin, file_digest, find_encoder
+from lib.origins import check_split, describe_origin, file_digest, find_encoder, trained_with
 from lib.params import ROOT, check_fold, check_value, notebook_defaults
 from lib.watched import is_terminal, is_watched
 
@@ -177,6 +177,11 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     check_devices(params)
     device = choose_device(params)
     mark = data_fingerprint(params, results)
+    if "init" in params:
+        check_split(
+            params, origin.trail, trained_with(params["init"]),
+            lambda seed: data_fingerprint({**params, "split_seed": seed}, results),
+        )  # fmt: skip
     name = run_name(notebook, params, origin, mark)
     planned = os.environ.get(PLANNED, name)
     if planned != name:

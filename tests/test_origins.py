@@ -13,7 +13,7 @@ from lib.checks import ParameterError
 from lib.identity import RANDOM, Origin
 from lib.models.encoder import build_encoder
 from lib.models.weights import save_encoder
-from lib.origins import describe_origin, find_encoder
+from lib.origins import check_split, describe_origin, find_encoder, trained_with
 
 
 def write_encoder(path: Path, run: str = "", **parameters: Any) -> Path:
@@ -88,3 +88,54 @@ def test_where_an_encoder_comes_from(tmp_path: Path) -> None:
     net = build_encoder("resnet18", "small", 3, seed=0).resnet.state_dict()
     torch.save({"state_dict": {f"convnet.{k}": v for k, v in net.items()}}, tmp_path / "old.ckpt")
     assert describe_origin(str(tmp_path / "old.ckpt")).method_on("phantom") == "simclr from unknown"
+
+
+OWN = {"dataset": "phantom", "split_seed": 0, "folds": 0, "fold": 0, "folds_of": "all"}
+FOLD = {**OWN, "folds": 5, "fold": 1, "cap_per_class": 0}
+
+
+def marks(seed: int) -> str:
+    """Fingerprints of a data set that is split by its seed."""
+    return f"split {seed}"
+
+
+@pytest.mark.parametrize(
+    ("run", "made", "trail", "says"),
+    [
+        ({}, {}, ("phantom",), ""),
+        ({"fold": 3}, {}, ("phantom",), ""),  # without folds a fold is no fold
+        ({}, {}, ("imagenet", "phantom"), ""),
+        (FOLD, FOLD, ("phantom",), ""),
+        (FOLD, {**FOLD, "cap_per_class": 9}, ("phantom",), "fold 1 of 5 of 9 images a class"),
+        (FOLD, {}, ("phantom",), "the data set's own split, this run is about fold 1 of 5"),
+        ({}, FOLD, ("phantom",), "fold 1 of 5, this run is about the data set's own split"),
+        ({**FOLD, "fold": 2}, FOLD, ("phantom",), "fold 1 of 5, this run is about fold 2 of 5"),
+        ({**FOLD, "folds_of": "trainval"}, FOLD, ("phantom",), "fold 1 of 5 (trainval)"),
+        ({**FOLD, "split_seed": 1}, FOLD, ("phantom",), "split_seed: 1 here, 0 in"),
+        ({"split_seed": 1}, {}, ("phantom",), "split_seed: 1 here, 0 in"),
+        (FOLD, {}, ("bloodmnist",), ""),
+        (FOLD, {}, ("phantom", "bloodmnist"), ""),
+        (FOLD, {}, (), ""),
+    ],
+)
+def test_an_encoder_must_be_of_the_split_that_is_tested(
+    run: dict[str, Any], made: dict[str, Any], trail: tuple[str, ...], says: str
+) -> None:
+    sides = {**OWN, **run}, trail, {**OWN, **made}
+    if not says:
+        check_split(*sides, marks)
+        return
+    with pytest.raises(ParameterError, match="has seen images that are tested here") as raised:
+        check_split(*sides, marks)
+    assert says in str(raised.value)
+
+
+def test_a_seed_that_decides_nothing_may_differ() -> None:
+    check_split({**OWN, "split_seed": 1}, ("phantom",), OWN, lambda _: "a split of its own")
+
+
+def test_of_an_encoder_made_elsewhere_nothing_is_known(tmp_path: Path) -> None:
+    own = write_encoder(tmp_path / "encoder.safetensors", run="pretrain-a", folds=5, fold=2)
+    assert trained_with(str(own))["fold"] == 2
+    assert trained_with("scratch") == trained_with("imagenet") == trained_with("x.ckpt") == {}
+    check_split(FOLD, ("phantom",), {}, marks)

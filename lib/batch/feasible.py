@@ -92,6 +92,26 @@ def check_encoder(notebook: str, params: Mapping[str, Any], init: str) -> None:
         check_fits(init, held, {"encoder": params["encoder"], "stem": params["stem"]})
 
 
+def check_encoder_split(
+    params: Mapping[str, Any], trail: tuple[str, ...], made: Mapping[str, Any] | None
+) -> None:
+    """ParameterError where an encoder was trained on images that a run tests on.
+
+    trail: of the encoder. made: the parameters of the run that will make it; None: `init` is a
+    file.
+    """
+    from lib.origins import check_split, trained_with
+
+    where = params["dataset"], params["size"], params["data_root"] or None
+    how = params.get("preprocess", "none")
+
+    def mark(seed: int) -> str:
+        return cached_describe(*where, seed, how).fingerprint
+
+    known = trained_with(str(params.get("init", ""))) if made is None else made
+    check_split(params, trail, known, mark)
+
+
 def describe(params: Mapping[str, Any], key: str) -> DataInfo:
     """What the data set is that a parameter names; ParameterError where it cannot be had."""
     where = params[key], params["size"], params["data_root"] or None

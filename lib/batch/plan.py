@@ -12,6 +12,7 @@ from lib.batch.expand import check_where, expand, in_order
 from lib.batch.feasible import (
     check_augment,
     check_encoder,
+    check_encoder_split,
     check_folds,
     check_labels,
     check_task,
@@ -196,6 +197,7 @@ def plan_run(
         except EncoderError as error:
             raise ParameterError(f"init: {str(error).removeprefix('init: ')}") from None
         params = {**params, "init": found}
+    check_encoder_split(params, origin.trail, upstream.params if upstream else None)
     check_task(experiment.notebook, params, info)
     check_labels(experiment.notebook, params, info)
     check_folds(params, info)

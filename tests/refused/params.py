@@ -45,6 +45,13 @@ def two_of_one_id(desk: Desk) -> list[str]:
     return desk.study(HEAD + both)
 
 
+def split_anew(desk: Desk) -> list[str]:
+    own = f"{{dataset: '{desk.table(desk.rows(40))}'}}"
+    both = f"  a: {{notebook: 01_pretrain, set: {own}}}\n"
+    both += "  b: {notebook: 02_probe, set: {init: a, split_seed: 1}}\n"
+    return desk.study(HEAD + both)
+
+
 SYNTAX = [
     text("bracket left open", "study: [", "line 1, column 9", "not valid YAML"),
     text("wrong indent", "study: a\n  title: b\n", "line 2, column 8", "not valid YAML"),
@@ -227,6 +234,22 @@ NEEDS = [
         "where fits nothing",
         f"{PRETRAIN}  b: {{notebook: 02_probe, set: {{init: pretrain}}, where: {{seed: 7}}}}\n",
         "experiments.b.where: none of the 1 runs of pretrain fits",
+    ),
+    text(
+        "init pretrained on the images that a fold tests",
+        f"{PRETRAIN}  b: {{notebook: 02_probe, set: {{init: pretrain, folds: 5, fold: 1}}}}\n",
+        "experiments.b.init: pretrained on the data set's own split, this run is about fold 1 of 5",
+    ),
+    text(
+        "init of another fold",
+        f"{HEAD}  a: {{notebook: 01_pretrain, set: {{folds: 5, fold: 0}}}}\n"
+        "  b: {notebook: 02_probe, set: {init: a, fold: 1}}\n",
+        "experiments.b.init: pretrained on fold 0 of 5, this run is about fold 1 of 5",
+    ),
+    Case(
+        "init of another split by chance",
+        split_anew,
+        ["experiments.b.split_seed: 1 here, 0 in the training of init"],
     ),
     setting("init empty", "init: ''", "init: empty", notebook="02_probe"),
     setting("init a pattern", "init: '*'", "init: no encoder *", notebook="02_probe"),
