@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.checks import ParameterError
+from lib.params import as_list
 
 if TYPE_CHECKING:
     from lib.models.trial import NumberFormat
@@ -61,7 +63,8 @@ def usable_cores() -> int:
 def choose_numbers(params: Mapping[str, Any], device: str, folder: Path) -> NumberFormat:
     """The number format asked for, or for `auto` what a trial of the run's encoder found faster.
 
-    folder: the run's; the choice is kept beside its checkpoint.
+    folder: the run's; the choice is kept beside its checkpoint. Timed is the largest image size;
+    another layout than channels_last is for notebooks that pretrain, the only ones that take it.
     """
     from lib.models.trial import NumberFormat, Workload, choose_format
 
@@ -75,11 +78,12 @@ def choose_numbers(params: Mapping[str, Any], device: str, folder: Path) -> Numb
 
         header = read_header(params["init"])
         encoder, stem = header["architecture"], header["stem"]
-    size = int(params.get("size", 28))
+    size = max(map(int, as_list(str(params.get("sizes") or params.get("size", 28)))))
     batch = max(1, int(params.get("batch_size", 256)) // int(params.get("devices", 1)))
     work = Workload(device, encoder, stem, size, batch, torch.get_num_threads())
     kept = folder / "checkpoints" / "format.json" if "epochs" in params else None
-    return choose_format(work, kept)
+    chosen = choose_format(work, kept)
+    return chosen if "method" in params else replace(chosen, layout="channels_last")
 
 
 def choose_precision(device: str) -> str:

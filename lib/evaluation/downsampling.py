@@ -126,6 +126,7 @@ def measured_pretraining(run: Run, data: DataSet) -> tuple[Pretraining, Cost]:
             folder,
             device=run.device,
             precision=run.precision,
+            layout=run.layout,
             show_progress=run.interactive,
             labelled=supcon_labels(data, run.params),
         )

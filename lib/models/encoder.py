@@ -212,8 +212,8 @@ def adapt_channels(x: Tensor, channels: int) -> Tensor:
     if (given, channels) == (1, 3):
         return x.expand(-1, 3, -1, -1)
     if (given, channels) == (3, 1):
-        weights = torch.tensor(LUMA, dtype=x.dtype, device=x.device)
-        return (x * weights[:, None, None]).sum(dim=1, keepdim=True)
+        # Numbers, not a tensor: a step that is recorded on a GPU must copy nothing from the host.
+        return sum(share * x[:, k : k + 1] for k, share in enumerate(LUMA))  # type: ignore[return-value]
     raise EncoderError(
         f"images have {given} channels, the encoder takes {channels}; only 1 or 3 do"
     )

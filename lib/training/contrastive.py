@@ -63,15 +63,15 @@ class Recipe:
         return cls(**{f.name: getattr(params, f.name) for f in fields(cls)})
 
 
-def known_or_own(y: Tensor) -> Tensor:
-    """Labels with each unknown one (below 0) replaced by a number of its own; [B, K] unchanged.
+def known_or_own(y: Tensor, index: Tensor) -> Tensor:
+    """Labels with each unknown one (below 0) replaced by its image's own number; [B, K] unchanged.
 
-    An image of a multi-label task without any label has no positive but itself already.
+    index: int64 [B], which images these are: one that comes twice is no negative of itself. An
+    image of a multi-label task without any label has no positive but itself already.
     """
     if y.ndim == 2:
         return y.clamp_min(0)
-    own = -1 - torch.arange(len(y), device=y.device)
-    return torch.where(y < 0, own, y)
+    return torch.where(y < 0, -1 - index.to(y.device), y)
 
 
 @dataclass
@@ -176,7 +176,7 @@ class ContrastiveModule(SteppingModule[Views]):
         """Both views' parameters and the labels of the images at `index` int64 [n]."""
         n, side = len(index), self.store.side
         drawn = [self.augment.draw(n, *side, self.generator) for _ in range(2)]
-        y = None if self.y is None else send(known_or_own(self.y[index]), self.device)
+        y = None if self.y is None else send(known_or_own(self.y[index], index), self.device)
         if not self.can_record():
             return Views(index, drawn, None, y)
         self.like = drawn[0]

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.training.objective import at_least_float32
 
@@ -115,14 +116,14 @@ class _GatherRows(torch.autograd.Function):
         return gradient[ctx.own] * ctx.world, None
 
 
-class SharedBatchNorm2d(nn.BatchNorm2d):
+class SharedBatchNorm(_BatchNorm):
     """Batch normalisation by the statistics of all processes' rows, in training.
 
     What torch.nn.SyncBatchNorm is on a GPU; that one refuses tensors on the CPU. Same state dict.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x float [B, C, H, W]; in eval mode as nn.BatchNorm2d does."""
+        """Normalise x float [B, C] or [B, C, H, W]; in eval mode as torch's own does."""
         if not self.training or world_size() == 1:
             return super().forward(x)
         y, mean, var, count = _SharedBatchNorm.apply(x, self.weight, self.bias, self.eps)
@@ -135,12 +136,26 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         result: Tensor = y
         return result
 
-    @classmethod
-    def replace_in(cls, module: nn.Module) -> None:
-        """Turn every nn.BatchNorm2d inside `module` into this class, weights and all."""
+    @staticmethod
+    def replace_in(module: nn.Module) -> None:
+        """Turn torch's own inside `module`, 1d and 2d, into this class, weights and all."""
         for child in module.modules():
-            if type(child) is nn.BatchNorm2d:
-                child.__class__ = cls
+            if type(child) in SHARED:
+                child.__class__ = SHARED[type(child)]
+
+
+class SharedBatchNorm1d(SharedBatchNorm, nn.BatchNorm1d):
+    """`SharedBatchNorm` of features [B, C], as in a projection head."""
+
+
+class SharedBatchNorm2d(SharedBatchNorm, nn.BatchNorm2d):
+    """`SharedBatchNorm` of maps [B, C, H, W]."""
+
+
+SHARED: dict[type, type] = {
+    nn.BatchNorm1d: SharedBatchNorm1d,
+    nn.BatchNorm2d: SharedBatchNorm2d,
+}
 
 
 class _SharedBatchNorm(torch.autograd.Function):
@@ -153,9 +168,9 @@ class _SharedBatchNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        B, C, H, W = x.shape
-        var, mean = torch.var_mean(at_least_float32(x), dim=(0, 2, 3), correction=0)
-        mine = torch.cat([mean, var, mean.new_tensor([B * H * W])])
+        C, rows = x.shape[1], all_but_channels(x)
+        var, mean = torch.var_mean(at_least_float32(x), dim=rows, correction=0)
+        mine = torch.cat([mean, var, mean.new_tensor([x.numel() // C])])
         every = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
         dist.all_gather(every, mine)
         means, variances, counts = torch.split(torch.stack(every), [C, C, 1], dim=1)
@@ -170,12 +185,18 @@ class _SharedBatchNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, scale, count = ctx.saved_tensors
-        dy = at_least_float32(dy)
-        centred = (at_least_float32(x) - mean[:, None, None]) * scale[:, None, None]
-        mine = torch.stack([dy.sum((0, 2, 3)), (dy * centred).sum((0, 2, 3))])
+        dy, rows = at_least_float32(dy), all_but_channels(x)
+        along = (-1, *[1] * (x.ndim - 2))  # a number of each channel, [C] or [C, 1, 1]
+        centred = (at_least_float32(x) - mean.view(along)) * scale.view(along)
+        mine = torch.stack([dy.sum(rows), (dy * centred).sum(rows)])
         d_bias, d_weight = mine.clone().to(weight.dtype)
         # Every row of every process has moved the mean and the variance.
         dist.all_reduce(mine)
-        by_mean, by_var = (mine / count)[..., None, None]
-        dx = (dy - by_mean - centred * by_var) * (weight * scale)[:, None, None]
+        by_mean, by_var = (part.view(along) for part in mine / count)
+        dx = (dy - by_mean - centred * by_var) * (weight * scale).view(along)
         return dx.to(x.dtype), d_weight, d_bias, None
+
+
+def all_but_channels(x: Tensor) -> tuple[int, ...]:
+    """The dimensions of x [B, C] or [B, C, H, W] that a channel's statistic is taken over."""
+    return (0, *range(2, x.ndim))

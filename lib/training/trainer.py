@@ -21,7 +21,7 @@ from lib.bars import Bar
 from lib.training.checkpoint import CompleteCheckpointIO, seconds_between, usable
 from lib.training.diagnosis import Diagnosis
 from lib.training.memory import memory_of
-from lib.training.ranks import ALONE, Crew, SharedBatchNorm2d
+from lib.training.ranks import ALONE, Crew, SharedBatchNorm
 from lib.training.steps import SteppingModule
 
 # Seconds between two checkpoints; None: as `lib.training.checkpoint` says when the training begins.
@@ -193,7 +193,7 @@ def processes(module: pl.LightningModule, kind: str, number: int, crew: Crew) ->
     if crew.size == 1:
         return {"devices": [number] if kind == "cuda" else 1}
     if kind == "cpu":
-        SharedBatchNorm2d.replace_in(module)  # Lightning's does not work there
+        SharedBatchNorm.replace_in(module)  # Lightning's does not work there
     strategy = DDPStrategy(
         cluster_environment=LightningEnvironment(),
         process_group_backend="nccl" if kind == "cuda" else "gloo",

@@ -148,6 +148,23 @@ def test_what_is_asked_for_is_not_timed(monkeypatch: pytest.MonkeyPatch, tmp_pat
         choose_numbers({**params, "size": 28}, "cpu", tmp_path)
 
 
+def test_the_largest_size_is_timed_and_the_layout_is_for_pretraining(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    def pretended(work: Workload, _: object) -> NumberFormat:
+        asked.append(work.size)
+        return NumberFormat("bf16", "contiguous", {})
+
+    monkeypatch.setattr(trial, "choose_format", pretended)
+    params = {"precision": "auto", "encoder": "resnet18", "stem": "small", "size": 28}
+    assert choose_numbers(params, "cpu", tmp_path).layout == "channels_last"
+    more = {**params, "method": "simclr", "sizes": "64, 28, 7"}
+    assert choose_numbers(more, "cpu", tmp_path).layout == "contiguous"
+    assert asked == [28, 64]
+
+
 def test_a_real_trial() -> None:
     found = run_trial(WORK)
     # On a machine that is busy elsewhere the others may be given up after a step or two.

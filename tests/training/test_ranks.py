@@ -22,17 +22,26 @@ from lib.models.encoder import build_encoder
 from lib.training.contrastive import ContrastiveModule
 from lib.training.launch import launch
 from lib.training.pretrain import visible_labels
-from lib.training.ranks import Crew, SharedBatchNorm2d, gather_rows, own_rows, rows_of, world_size
+from lib.training.ranks import (
+    Crew,
+    SharedBatchNorm,
+    SharedBatchNorm1d,
+    SharedBatchNorm2d,
+    gather_rows,
+    own_rows,
+    rows_of,
+    world_size,
+)
 from tests.synthetic import SIZE, make_data
 from tests.training.test_pretrain import RECIPE
 
 # 13 images and two processes: parts of 7 and 6.
 N = 13
 STEPS = {
-    f"{method}, {form}": (method, rows)
+    f"{method}, {form}": (method, rows, "none")
     for method in ("simclr", "supcon")
     for form, rows in (("dense", losses.AT_A_TIME), ("in blocks", 2 * N * 5))
-}
+} | {"simclr, a head with BatchNorm": ("simclr", losses.AT_A_TIME, "batch")}
 Found = dict[str, Any]
 
 
@@ -47,7 +56,7 @@ class Step(nn.Module):
         return self.module.loss_at(index)
 
 
-def step_of(method: str, folder: Path) -> Step:
+def step_of(method: str, head: str, folder: Path) -> Step:
     """A step on images that are mapped from a file, in SupCon with some labels hidden.
 
     In float64: in float32 an activation near 0 may fall on either side by rounding, and a ReLU
@@ -59,7 +68,7 @@ def step_of(method: str, folder: Path) -> Step:
     path = folder / f"{method}-{os.getpid()}.bin"
     np.memmap(path, np.uint8, "w+", shape=images.shape)[:] = images
     store = ImageStore(np.memmap(path, np.uint8, "r", shape=images.shape), "cpu")
-    recipe = dataclasses.replace(RECIPE, method=method)
+    recipe = dataclasses.replace(RECIPE, method=method, projection_norm=head)
     augment = make_augment("microscopy", SIZE, 3)
     encoder = build_encoder("resnet18", "strided", 3, seed=0).double()
     module = ContrastiveModule(encoder, augment, store, recipe, None, "fp32", y)
@@ -71,15 +80,15 @@ def step_of(method: str, folder: Path) -> Step:
 @cache
 def take_step(name: str, folder: Path) -> Found:
     """One step's loss, gradients and statistics, and how many images were read for it."""
-    method, losses.AT_A_TIME = STEPS[name]
-    step: nn.Module = step_of(method, folder)
+    method, losses.AT_A_TIME, head = STEPS[name]
+    step: nn.Module = step_of(method, head, folder)
     inner: ContrastiveModule = step.module  # type: ignore[assignment]
     taken: list[int] = []
     read, take = inner.store.read, inner.store.take
     inner.store.take = lambda index: take(index).double()  # type: ignore[method-assign]
     inner.store.read = lambda index: (taken.extend(index.tolist()), read(index))[1]  # type: ignore[method-assign]
     if world_size() > 1:
-        SharedBatchNorm2d.replace_in(step)
+        SharedBatchNorm.replace_in(step)
         step = DistributedDataParallel(step, broadcast_buffers=False)
     index = torch.randperm(36, generator=torch.Generator().manual_seed(1))[:N]
     loss = step(index)
@@ -164,7 +173,7 @@ def test_a_step_of_two_processes_is_a_step_of_one(
                 found["gradients"][key], gradient, rtol=0, atol=1e-5 * scale, msg=key
             )
         for key, value in one["buffers"].items():
-            torch.testing.assert_close(found["buffers"][key], value, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(found["buffers"][key], value, rtol=1e-6, atol=1e-8)
 
 
 def test_each_process_reads_its_own_images_only(two: list[Found], alone: Path) -> None:
@@ -198,6 +207,14 @@ def test_batch_norm_of_two_processes_is_that_of_one(
         assert found[name]["count"] == one["count"]
 
 
+def test_batch_norm_of_features_is_replaced_too() -> None:
+    head = nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(), nn.BatchNorm2d(4))
+    names = list(head.state_dict())
+    SharedBatchNorm.replace_in(head)
+    assert [type(m) for m in head][::2] == [SharedBatchNorm1d, SharedBatchNorm2d]
+    assert list(head.state_dict()) == names
+
+
 def test_alone_nothing_is_exchanged() -> None:
     z = torch.ones(3, 2, requires_grad=True)
     assert gather_rows(z, 3) is z
@@ -205,7 +222,7 @@ def test_alone_nothing_is_exchanged() -> None:
     x = images(0)
     norm = nn.BatchNorm2d(4)
     expected = norm(x)
-    SharedBatchNorm2d.replace_in(norm)
+    SharedBatchNorm.replace_in(norm)
     torch.testing.assert_close(norm(x), expected)
 
 

@@ -112,19 +112,24 @@ def test_the_module_takes_balanced_batches_when_asked(balanced: bool) -> None:
 
 def test_an_unknown_label_is_a_number_of_its_own() -> None:
     y = torch.tensor([2, -1, 0, -1, 2])
-    found = known_or_own(y)
+    found = known_or_own(y, torch.arange(5))
     assert found[[0, 2, 4]].tolist() == [2, 0, 2]
     assert (found[[1, 3]] < 0).all()
     assert len(set(found.tolist())) == 4
     many = torch.tensor([[1, 0], [0, 0], [-1, 1]])
-    assert known_or_own(many).tolist() == [[1, 0], [0, 0], [0, 1]]
+    assert known_or_own(many, torch.arange(3)).tolist() == [[1, 0], [0, 0], [0, 1]]
+
+
+def test_an_unlabelled_image_that_comes_twice_is_no_negative_of_itself() -> None:
+    found = known_or_own(torch.tensor([-1, 0, -1, -1]), torch.tensor([7, 1, 8, 7]))
+    assert found[0] == found[3] != found[2]
 
 
 def test_with_all_labels_unknown_supcon_is_simclr() -> None:
     z1, z2 = torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(0))
-    y = known_or_own(torch.full((9,), -1))
+    y = known_or_own(torch.full((9,), -1), torch.arange(9))
     torch.testing.assert_close(sup_con(z1, z2, y, 0.2), nt_xent(z1, z2, 0.2))
-    none = known_or_own(torch.zeros(9, 3, dtype=torch.int64))
+    none = known_or_own(torch.zeros(9, 3, dtype=torch.int64), torch.arange(9))
     torch.testing.assert_close(sup_con(z1, z2, none, 0.2), nt_xent(z1, z2, 0.2))
 
 
