@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.evaluation.imbalance import RemedyStudy
+from lib.evaluation.remedy_gains import Gain
 from lib.figures.base import as_typed, new_figure, tidy
-from lib.findings.imbalance import Gain, classes_by_size, name_remedy
+from lib.findings.imbalance import classes_by_size, name_remedy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +54,7 @@ def plot_gains(gains: Sequence[Gain]) -> Figure:
     for verdict in used:
         axes.plot([], [], "o-", color=VERDICT_COLOURS[verdict], ms=5, lw=1.6, label=verdict)
     axes.axvline(0, color="black", lw=0.8)
-    axes.set_yticks(range(len(gains)), [g.name for g in gains], fontsize=8)
+    axes.set_yticks(range(len(gains)), [name_remedy(g) for g in gains], fontsize=8)
     axes.set_ylim(max(1, len(gains)) - 0.5, -0.5)
     axes.set(xlabel="test balanced accuracy, difference from no remedy (95% interval)")
     if used:

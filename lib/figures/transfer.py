@@ -60,7 +60,7 @@ def plot_transfer(found: Transfer, metric: str = "auroc") -> Figure:
 
 
 def plot_transfer_matrix(matrix: pd.DataFrame, metric: str = "auroc") -> Figure:
-    """A heat map of `findings.transfer_matrix.transfer_matrix`: what sources gain on targets.
+    """A heat map of `study.transfer.transfer_matrix`: what sources gain on targets.
 
     Orange is a loss, purple a gain (ColorBrewer's PuOr, told apart by colour-blind readers); the
     values are written in, in-domain cells framed, cells that were not measured left grey.

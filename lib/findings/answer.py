@@ -11,6 +11,8 @@ import pandas as pd
 from lib.names import METRIC_NAMES, name_source, short_augment
 from lib.study.fairness import fair_classifiers
 from lib.study.measurements import measurements, paired_gains
+from lib.study.transfer import FLOORS as TRANSFER_FLOORS
+from lib.study.transfer import transfer_gains
 
 Side = dict[str, str]
 FLOORS = ("random", "pixels")
@@ -20,14 +22,20 @@ FIRST = 6  # sentences that stand open
 
 
 def answer(table: pd.DataFrame) -> list[str]:
-    """Sentences on what pretraining, finetuning, augmentation and remedies came to.
+    """Sentences on what transfer, pretraining, finetuning, augmentation and remedies came to.
 
     A comparison is one data set, size, encoder and label budget, paired by seed or fold; its 95%
     interval is not corrected for their number. Nothing to compare gives no sentence.
     SupCon is compared only where its classifier has the labels that its pretraining saw.
     """
     table = fair_classifiers(table)
-    said = [judge(table, *comparison) for comparison in comparisons(table)]
+    gains = transfer_gains(table)
+    abroad = gains[~gains["source"].isin(TRANSFER_FLOORS)]
+    said = []
+    if len(abroad):
+        name = "Frozen, an encoder of another data set against one of the data set's own"
+        said = [say_gains(name, METRIC_NAMES["auroc"], abroad)]
+    said += [judge(table, *comparison) for comparison in comparisons(table)]
     return [sentence for sentence in said if sentence]
 
 

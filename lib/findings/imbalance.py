@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from lib.evaluation.evaluate import Evaluated, compare
 from lib.evaluation.imbalance import RANDOM, RemedyStudy
+from lib.evaluation.remedy_gains import ALPHA, Gain
 from lib.names import METRIC_NAMES, name_source, plain
-from lib.statistics.bootstrap import bootstrap_replicates
-from lib.statistics.paired import holm
 
-ALPHA = 0.05
 REMEDY_NAMES = {
     "none": "no remedy",
     "undersample": "undersampling",
@@ -27,30 +24,7 @@ REMEDY_NAMES = {
 SHOWN = ("balanced_accuracy", "auroc", "macro_f1")
 
 
-@dataclass(frozen=True)
-class Gain:
-    """Balanced accuracy of a remedy minus that of no remedy, on the same test images.
-
-    low, high: 95% interval of this one difference; p: two-sided, over resampled test images;
-    corrected: p by Holm over all remedies tried.
-    """
-
-    name: str
-    value: float
-    low: float
-    high: float
-    p: float
-    corrected: float = 1.0
-
-    @property
-    def verdict(self) -> str:
-        """`better`, `worse` or `no clear difference`, by the corrected p."""
-        if self.corrected >= ALPHA:
-            return "no clear difference"
-        return "better" if self.value > 0 else "worse"
-
-
-def name_remedy(r: Evaluated) -> str:
+def name_remedy(r: Evaluated | Gain) -> str:
     """What a classifier was trained with: `no remedy`, `undersampling to 25`, `focal loss`."""
     remedy = r.protocol.partition("+")[2] or "none"
     name = REMEDY_NAMES[remedy]
@@ -107,40 +81,10 @@ def cell(r: Evaluated, metric: str, digits: int) -> str:
     return f"{r.metrics[metric]:.{digits}f} ({low}–{high})"
 
 
-def remedy_gains(study: RemedyStudy, bootstrap: int = 1000, seed: int = 0) -> list[Gain]:
-    """Each remedy against none in balanced accuracy, by the paired bootstrap.
-
-    p is twice the smaller share of resamples on one side of zero, with the observed one counted in
-    (Davison & Hinkley 1997, section 4.2), so it is never below 2 / (bootstrap + 1).
-    """
-    none, *others = study.on("test")
-    reference = replicates(none, bootstrap, seed)
-    gains = []
-    for r in others:
-        d = replicates(r, bootstrap, seed) - reference
-        d = d[np.isfinite(d)]
-        low, high = np.quantile(d, [ALPHA / 2, 1 - ALPHA / 2])
-        value = r.metrics["balanced_accuracy"] - none.metrics["balanced_accuracy"]
-        rarer = min(int((d <= 0).sum()), int((d >= 0).sum())) + 1
-        p = min(1.0, 2 * rarer / (len(d) + 1))
-        gains.append(Gain(name_remedy(r), value, float(low), float(high), p))
-    corrected = holm([g.p for g in gains])
-    return [
-        Gain(g.name, g.value, g.low, g.high, g.p, c) for g, c in zip(gains, corrected, strict=True)
-    ]
-
-
-def replicates(r: Evaluated, n: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Balanced accuracy under n resamples of the test images, [n], the same for each classifier."""
-    p = r.predictions
-    found = bootstrap_replicates(p.y, p.scores, p.task, p.groups, n=n, seed=seed)
-    return np.asarray(found["balanced_accuracy"])
-
-
 def gains_table(gains: Sequence[Gain]) -> pd.DataFrame:
     """Differences in balanced accuracy from no remedy, with p values and what they say."""
     rows = {
-        g.name: {
+        name_remedy(g): {
             "balanced accuracy": f"{g.value:+.3f} ({g.low:+.3f} to {g.high:+.3f})",
             "p": f"{g.p:.3f}",
             "p by Holm": f"{g.corrected:.3f}",
@@ -156,7 +100,7 @@ def say_remedies(study: RemedyStudy, gains: Sequence[Gain], bootstrap: int = 100
     if not gains:
         return "No remedy was tried, so there is nothing to compare."
     none = study.on("test")[0]
-    by = {v: [g.name for g in gains if g.verdict == v] for v in ("better", "worse")}
+    by = {v: [name_remedy(g) for g in gains if g.verdict == v] for v in ("better", "worse")}
     text = f"Without a remedy, {name_source(none.source, none.augment)} reaches balanced accuracy "
     text += f"{none.metrics['balanced_accuracy']:.3f}. "
     if not by["better"] and not by["worse"]:
@@ -183,7 +127,7 @@ def say_choice(study: RemedyStudy, gains: Sequence[Gain]) -> str:
     name = name_remedy(chosen)
     if chosen is study.on("test")[0]:
         return f"Validation chooses **no remedy** (test balanced accuracy {value:.3f})."
-    verdict = next(g.verdict for g in gains if g.name == name)
+    verdict = next(g.verdict for g in gains if name_remedy(g) == name)
     text = f"Validation chooses **{name}**: balanced accuracy {value:.3f} on the test split, "
     return text + (verdict if verdict.startswith("no") else f"clearly {verdict}") + "."
 

@@ -11,17 +11,14 @@ import pytest
 
 from lib.evaluation.downsampling import AtSize, with_size
 from lib.evaluation.evaluate import compare, label_budgets, probe_features
+from lib.evaluation.size_changes import SizeChange, judge_change, size_changes, smallest_kept
 from lib.figures.downsampling import plot_pareto
 from lib.findings.downsampling import (
-    SizeChange,
     describe_sizes,
     headline,
-    judge_change,
     say_sizes,
     say_smallest,
-    size_changes,
     sizes_table,
-    smallest_kept,
     smallest_size,
 )
 from lib.models.embed import flatten_pixels

@@ -10,15 +10,14 @@ import pytest
 
 from lib.evaluation.evaluate import evaluate
 from lib.evaluation.imbalance import RemedyStudy
+from lib.evaluation.remedy_gains import Gain, remedy_gains
 from lib.figures.imbalance import VERDICT_COLOURS, plot_gains, plot_recalls
 from lib.findings.imbalance import (
-    Gain,
     gains_table,
     headline,
     name_remedy,
     recalls_table,
     remedies_table,
-    remedy_gains,
     say_remedies,
     say_undersampling,
 )
@@ -150,14 +149,14 @@ def test_gains_are_the_paired_bootstrap_corrected_by_holm(study: RemedyStudy) ->
 
 
 def test_correction_can_take_a_single_difference_back() -> None:
-    assert Gain("a", 0.1, 0.01, 0.2, 0.02, 0.02).verdict == "better"
-    assert Gain("a", -0.1, -0.2, -0.01, 0.02, 0.02).verdict == "worse"
-    assert Gain("a", 0.1, 0.01, 0.2, 0.02, 0.16).verdict == "no clear difference"
-    assert Gain("a", 0.1, 0.01, 0.2, 0.02, 0.05).verdict == "no clear difference"
+    assert Gain("probe+focal", "all", 0.1, 0.01, 0.2, 0.02, 0.02).verdict == "better"
+    assert Gain("probe+focal", "all", -0.1, -0.2, -0.01, 0.02, 0.02).verdict == "worse"
+    assert Gain("probe+focal", "all", 0.1, 0.01, 0.2, 0.02, 0.16).verdict == "no clear difference"
+    assert Gain("probe+focal", "all", 0.1, 0.01, 0.2, 0.02, 0.05).verdict == "no clear difference"
 
 
 def test_gains_table() -> None:
-    table = gains_table([Gain("focal loss", 0.1, -0.05, 0.2, 0.2, 0.4)])
+    table = gains_table([Gain("probe+focal", "all", 0.1, -0.05, 0.2, 0.2, 0.4)])
     assert table.loc["focal loss"].to_dict() == {
         "balanced accuracy": "+0.100 (-0.050 to +0.200)",
         "p": "0.200",
@@ -248,7 +247,7 @@ def test_gains_are_drawn_with_their_intervals(study: RemedyStudy) -> None:
     gains = remedy_gains(study, 300, 0)
     figure = plot_gains(gains)
     (axes,) = figure.axes
-    assert [t.get_text() for t in axes.get_yticklabels()] == [g.name for g in gains]
+    assert [t.get_text() for t in axes.get_yticklabels()] == [name_remedy(g) for g in gains]
     for i, g in enumerate(gains):
         bar, dot = axes.lines[2 * i : 2 * i + 2]
         assert list(bar.get_xdata()) == [g.low, g.high]

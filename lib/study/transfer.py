@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.names import METRIC_NAMES, split_method
+from lib.names import split_method
 from lib.statistics.paired import over_units
 from lib.study.claims import views_at_home
 from lib.study.measurements import measurements
@@ -100,17 +100,3 @@ def transfer_matrix(
     for name in set(sources) & set(targets):
         matrix.loc[name, name] = 0.0
     return matrix
-
-
-def say_matrix(gains: pd.DataFrame, metric: str = "auroc") -> str:
-    """How often other sources are better or worse than the target itself (`transfer_gains`)."""
-    foreign = gains[~gains["source"].isin(FLOORS)]
-    if foreign.empty:
-        return "No encoder was measured on another data set than its own."
-    above, below = int((foreign["low"] > 0).sum()), int((foreign["high"] < 0).sum())
-    best = foreign.sort_values("mean").iloc[-1]
-    text = f"Of {len(foreign)} pairs of source and target, transfer is clearly above in-domain "
-    text += f"pretraining in {above}, clearly below in {below}, and in "
-    text += f"{len(foreign) - above - below} there is no clear difference "
-    text += f"({METRIC_NAMES[metric]}, paired). The largest mean gain is {best['mean']:+.3f}, "
-    return f"{text}from {best['source']} to {best['target']}."

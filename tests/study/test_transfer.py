@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from lib.figures.transfer import plot_transfer_matrix
-from lib.findings.transfer_matrix import say_matrix, transfer_gains, transfer_matrix
 from lib.run import COLUMNS
+from lib.study.transfer import transfer_gains, transfer_matrix
 from tests.figures.test_figures import png
 
 
@@ -114,19 +114,6 @@ def test_folds_are_the_unit_where_there_are_any() -> None:
     # Nadeau & Bengio widen the interval, since training sets of folds overlap.
     half = 4.302653 * np.std([0.01, 0.02, 0.04], ddof=1) / math.sqrt(3)
     assert gain["high"] - gain["mean"] > 1.2 * half
-
-
-def test_sentence() -> None:
-    text = say_matrix(transfer_gains(study()))
-    assert text.startswith("Of 2 pairs of source and target, transfer is clearly above in-domain ")
-    assert "above in-domain pretraining in 1, clearly below in 1, and in 0 there is no" in text
-    assert text.endswith("The largest mean gain is +0.021, from b to a.")
-    single = study()[lambda t: t["seed"] == "0"]
-    assert "in 0, clearly below in 0, and in 2 there is no clear" in say_matrix(
-        transfer_gains(single)
-    )
-    floors = transfer_gains(study()[lambda t: t["method"].isin(["simclr", "random"])])
-    assert say_matrix(floors).startswith("No encoder was measured on another data set")
 
 
 def test_heat_map() -> None:
