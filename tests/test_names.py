@@ -9,7 +9,9 @@ from lib.names import (
     METRIC_NAMES,
     PROTOCOL_NAMES,
     name_labels,
+    name_scratch,
     name_source,
+    scratch_like,
     short_augment,
     split_method,
     tell_apart,
@@ -20,6 +22,21 @@ def test_sources() -> None:
     assert name_source("simclr", "novel") == "SimCLR, novel"
     assert name_source("random") == "random encoder"
     assert name_source("new method") == "new method"
+
+
+def test_a_random_encoder_finetuned_is_training_from_scratch() -> None:
+    assert name_scratch("random", "finetune") == "from scratch"
+    assert name_scratch("random (long)", "finetune+focal") == "from scratch (long)"
+    assert name_scratch("random", "probe") == name_scratch("simclr", "finetune") == ""
+
+
+def test_scratch_of_the_same_setting_is_found_where_it_was_trained() -> None:
+    known = {"random", "random (long)", "simclr (long)"}
+    assert scratch_like("simclr", known) == "random"
+    assert scratch_like("simclr (long)", known) == "random (long)"
+    assert scratch_like("supcon (100 labels, long)", known) == "random (long)"
+    assert scratch_like("simclr (short)", known) == "random"
+    assert scratch_like("simclr (long)", {"random"}) == "random"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pandas as pd
 from lib.batch.readme import PRINTED, read_studies
 from lib.data.embedded import is_synthetic
 from lib.files import write_text
-from lib.names import name_source
+from lib.names import name_scratch, name_source
 from lib.params import ROOT
 from lib.statistics.paired import Paired, holm, paired_test
 from lib.study.claims import judge, over_baseline, over_untrained
@@ -147,9 +147,7 @@ def spread(t: Paired) -> tuple[float, float, float]:
 
 def way(method: str, protocol: str) -> str:
     """`SimCLR, probe`; a random encoder finetuned is training from scratch."""
-    if (method, protocol) == ("random", "finetune"):
-        return "from scratch"
-    return f"{name_source(method)}, {protocol}"
+    return name_scratch(method, protocol) or f"{name_source(method)}, {protocol}"
 
 
 def gains(metric: str = "auroc") -> str:

@@ -17,7 +17,7 @@ from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.spec import LOG
 from lib.identity import column_name
-from lib.names import name_source
+from lib.names import FLOORS, name_source
 from lib.study.published import name_dataset
 
 # Files of a run that a reader may want, and what the table calls them.
@@ -75,8 +75,7 @@ def main_auroc(rows: Sequence[Mapping[str, Any]]) -> float | None:
     found = {
         row["protocol"]: float(row["value"])
         for row in rows
-        if (row["metric"], row["split"]) == ("auroc", "test")
-        and row["method"] not in ("random", "pixels")
+        if (row["metric"], row["split"]) == ("auroc", "test") and row["method"] not in FLOORS
     }
     return found.get("finetune", found.get("probe"))
 

@@ -14,7 +14,7 @@ import pandas as pd
 from lib.figures.study import name_line
 from lib.files import replacing
 from lib.findings.answer import say_gains
-from lib.names import METRIC_NAMES, name_labels, name_source
+from lib.names import METRIC_NAMES, name_labels, name_source, scratch_like, split_method
 from lib.run import COLUMNS
 from lib.study.fairness import fair_classifiers
 from lib.study.measurements import (
@@ -23,16 +23,18 @@ from lib.study.measurements import (
     over_seeds,
     paired_gains,
     several_encoders,
+    without_floors,
 )
 from lib.study.published import name_dataset
 
 # What a probe of an encoder, or an encoder finetuned, is compared with.
-FLOORS = {
+BESIDE_PROBES = {
     "the untrained encoder": {"method": "random", "protocol": "probe"},
     "kNN on raw pixels": {"method": "pixels", "protocol": "knn"},
 }
-SCRATCH = {"training from scratch": {"method": "random", "protocol": "finetune"}}
-WAYS = {"probe": FLOORS | SCRATCH, "finetune": SCRATCH}
+FROM_SCRATCH = "training from scratch"
+SCRATCH = {FROM_SCRATCH: {"method": "random", "protocol": "finetune"}}
+WAYS = {"probe": BESIDE_PROBES | SCRATCH, "finetune": SCRATCH}
 
 
 def collect_rows(study_folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -82,7 +84,7 @@ def headline(table: pd.DataFrame, metric: str = "auroc", *, whole: bool = False)
         over_seeds(rows).to_dict("records"),
         key=lambda r: (
             places.index((r["dataset"], r["size"])),
-            ranks.get((r["method"], r["protocol"]), 0),
+            ranks.get((split_method(r["method"])[0], r["protocol"]), 0),
         ),
     )
     for row in stats:
@@ -125,13 +127,16 @@ def conclusions(table: pd.DataFrame, metric: str = "auroc") -> list[str]:
     """
     table = fair_classifiers(table)
     rows = measurements(table, metric)
-    own = rows[rows["protocol"].isin(WAYS) & ~rows["method"].isin(["random", "pixels"])]
+    own = without_floors(rows[rows["protocol"].isin(WAYS)])
     ways = list(dict.fromkeys(zip(own["method"], own["augment"], own["protocol"], strict=True)))
     whole = any(protocol == "finetune" for _, _, protocol in ways)
+    known = set(rows.loc[rows["protocol"] == "finetune", "method"])
     said = []
     for method, augment, protocol in ways:
         ours = {"method": method, "augment": augment, "protocol": protocol}
-        others = dict(WAYS[protocol])
+        others = {name: dict(other) for name, other in WAYS[protocol].items()}
+        if protocol == "finetune":
+            others[FROM_SCRATCH]["method"] = scratch_like(method, known)
         if (method, augment) == ("simclr", "novel") and ("simclr", "natural", protocol) in ways:
             others["SimCLR, natural"] = {**ours, "augment": "natural"}
         named = name_line(method, augment, protocol) if whole else name_source(method, augment)
@@ -148,7 +153,7 @@ def findings(table: pd.DataFrame, metric: str = "auroc") -> dict[str, list[str]]
     table = fair_classifiers(table)
     probes = measurements(table, metric)
     probes = probes[probes["protocol"] == "probe"]
-    trained = probes[~probes["method"].isin(["random", "pixels"])]
+    trained = without_floors(probes)
     pairs = list(dict.fromkeys(zip(trained["method"], trained["augment"], strict=True)))
     several = several_encoders(probes)
     said: dict[str, list[str]] = {}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lib.augment import Pipeline, make_augment
 from lib.checks import ParameterError
 from lib.data.base import DataError, DataSet, labels_of
-from lib.evaluation.evaluate import PIXELS
+from lib.evaluation.evaluate import PIXELS, made_by
 from lib.evaluation.representation import (
     alignment,
     embed_plain,
@@ -157,7 +157,7 @@ def measure_clouds(
         )
         values = mean_values(measures) | {"uniformity": uniformity(h)}
         intervals = intervals_of(measures, sample.groups, bootstrap, p.seed)
-        made = run.origin.augment if source not in (PIXELS, "random") else ""
+        made = made_by(source, run.origin.augment)
         clouds.append(Cloud(source, made, sample, h, measures, values, intervals))
     return clouds
 

@@ -14,6 +14,7 @@ from lib.data.base import DataError, DataSet, Split, labels_of
 from lib.data.budget import LabelBudget, choose_labels
 from lib.models.embed import Features
 from lib.models.probe import fit_logistic, knn_scores
+from lib.names import FLOORS
 from lib.run import Run
 from lib.statistics.bootstrap import Difference, Interval, bootstrap_intervals, paired_bootstrap
 from lib.statistics.metrics import compute_metrics, compute_recalls
@@ -54,11 +55,12 @@ def label_budgets(
     what the data set has is left out, and said. Raises DataError for a data set without labels.
     """
     y = labels_of(data, "train")
+    budgets, notes = [], []
     if per_class:
         chosen = choose_labels(y, per_class=per_class, seed=seed, classes=data.classes)
-        return [Budget(f"{per_class} per class", chosen)], [n for n in [chosen.note] if n]
-    budgets, notes = [], []
-    for word in labels.split(","):
+        budgets.append(Budget(f"{per_class} per class", chosen))
+        notes += [chosen.note] if chosen.note else []
+    for word in [] if per_class else labels.split(","):
         if word != "all" and int(word) > len(y):
             notes.append(f"{word} labels: left out, {data.title} has {len(y):,} training images.")
             continue
@@ -84,6 +86,16 @@ def missing_classes(data: DataSet, name: str) -> list[str]:
     return [str(c) for c, s in zip(data.classes, share, strict=True) if s in (0.0, 1.0)]
 
 
+def scored_splits(data: DataSet) -> list[str]:
+    """The splits with scores of their own: a validation split that lacks a class has none."""
+    return ["test"] if missing_classes(data, "val") else ["val", "test"]
+
+
+def made_by(source: str, augment: str) -> str:
+    """The augmentation a source was pretrained with, for its row: a floor has none."""
+    return "" if source in FLOORS else augment
+
+
 def probe_features(
     features: Mapping[str, Mapping[str, Features]],
     data: DataSet,
@@ -104,7 +116,7 @@ def probe_features(
     """
     results = []
     n_classes = len(data.classes)
-    splits = ["test"] if missing_classes(data, "val") else ["val", "test"]
+    splits = scored_splits(data)
     for source, h in features.items():
         for budget in budgets:
             rows = budget.chosen.indices
@@ -126,7 +138,7 @@ def probe_features(
                 key = {"method": source, "protocol": protocol, "labels": budget.name}
                 for split in splits:
                     predictions = predict_split(data, split, score(h[split]), key)
-                    made = augment if source not in (PIXELS, "random") else ""
+                    made = made_by(source, augment)
                     n = bootstrap if split == "test" else 0
                     results.append(evaluate(predictions, made, n, seed))
     return results

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.data.base import DataError, DataSet, labels_of
-from lib.evaluation.evaluate import PIXELS
+from lib.evaluation.evaluate import PIXELS, made_by
 from lib.evaluation.search import Method, nearest
 from lib.identity import short_name
 from lib.models.embed import Features
@@ -205,7 +205,7 @@ def grade_features(
         chosen = min(curve, key=lambda how: curve[how])
         predicted = grade_by_neighbours(*find("test", chosen.k), known, chosen, scale)
         errors = grade_errors(predicted, y, groups, n_grades=n_grades, n=bootstrap, seed=seed)
-        made = augment if source not in (PIXELS, "random") else ""
+        made = made_by(source, augment)
         graded = predicted, y, groups, n_grades, errors, guess
         results.append(Graded(source, made, "test", chosen, curve, *graded))
     return results

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lib.data.base import DataError, DataSet, labels_of
 from lib.data.budget import choose_labels
-from lib.evaluation.evaluate import Evaluated, evaluate, missing_classes, predict_split, result_rows
+from lib.evaluation.evaluate import Evaluated, evaluate, predict_split, result_rows, scored_splits
 from lib.evaluation.linear_head import fit_head
 from lib.evaluation.remedies import learnt_prior, make_objective
 from lib.evaluation.sources import architecture
@@ -137,7 +137,7 @@ def try_remedies(data: DataSet, run: Run, natural: npt.NDArray[np.int64]) -> Rem
             score, chosen = train(trial)
             key = {"method": method, "protocol": trial.protocol(p.protocol), "labels": trial.labels}
             study.chosen[method, key["protocol"], trial.labels] = chosen
-            for split in ["test"] if missing_classes(data, "val") else ["val", "test"]:
+            for split in scored_splits(data):
                 predictions = predict_split(data, split, score(split), key)
                 n = p.bootstrap if split == "test" else 0
                 study.results.append(evaluate(predictions, augment, n, p.seed))

@@ -16,10 +16,10 @@ from lib.evaluation.evaluate import (
     Budget,
     Evaluated,
     evaluate,
-    missing_classes,
     predict_split,
     probe_features,
     result_rows,
+    scored_splits,
 )
 from lib.evaluation.sources import architecture, load_frozen
 from lib.files import write_text
@@ -121,7 +121,7 @@ def score(
     """A finetuned classifier on validation (unless that lacks a class) and on test."""
     key = {"method": method, "protocol": "finetune", "labels": labels}
     found = []
-    for split in ["test"] if missing_classes(data, "val") else ["val", "test"]:
+    for split in scored_splits(data):
         scores = tuned.scores(data.splits[split].images, run.device, run.precision)
         n = run.params.bootstrap if split == "test" else 0
         predictions = predict_split(data, split, scores, key)

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from lib.data.base import DataError, DataSet, labels_of
-from lib.evaluation.evaluate import PIXELS
+from lib.evaluation.evaluate import PIXELS, made_by
 from lib.evaluation.queries import Queries, row_batches
 from lib.evaluation.ranking import (
     Counts,
@@ -91,7 +91,7 @@ def retrieve(
         measures |= {f"precision@{k}": precision_at(found, k) for k in top_k}
         measures |= {f"recall@{k}": recall_at(found, queries.relevant, k) for k in top_k}
         intervals = intervals_of(measures, queries.groups, bootstrap, seed)
-        made = augment if source not in (PIXELS, "random") else ""
+        made = made_by(source, augment)
         values, k = mean_values(measures), max(top_k)
         shown = hits[:, :k], similarity[:, :k], found[:, :k]
         results.append(

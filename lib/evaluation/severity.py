@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from lib.data.base import DataError, DataSet, labels_of
-from lib.evaluation.evaluate import PIXELS, Evaluated
+from lib.evaluation.evaluate import PIXELS, Evaluated, made_by
 from lib.evaluation.grading import check_grades
 from lib.models.embed import Features
 from lib.run import Run
@@ -106,7 +106,7 @@ def order_by_severity(
     for source, h in features.items():
         distance = median_distance(h["test"], h["train"][rows])
         order = correlate(distance, y, groups, n=bootstrap, seed=seed)
-        made = augment if source not in (PIXELS, "random") else ""
+        made = made_by(source, augment)
         results.append(Severity(source, made, "test", len(rows), distance, y, groups, order))
     return results
 

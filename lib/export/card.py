@@ -16,7 +16,7 @@ import yaml
 from lib.data.embedded import EMBEDDED
 from lib.export.files import Difference
 from lib.export.portable import ExportError, Taken
-from lib.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
+from lib.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_scratch, name_source
 from lib.study.measurements import label_order, read_summary
 
 SHOWN = ("auroc", "balanced_accuracy", "accuracy", "average_precision", "quadratic_kappa")
@@ -181,8 +181,8 @@ def measured(taken: Taken, study: Path | None) -> str:
         dataset, size, method, augment, protocol, labels, _, fold = map(str, key)
         values = {r.metric: figure(r) for r in here.itertuples()}
         place = f"{dataset}, {size} px" + (f", fold {fold}" if fold else "")
-        scratch = (method, protocol) == ("random", "finetune")
-        features = "from scratch" if scratch else name_source(method, augment)
+        scratch = name_scratch(method, protocol)
+        features = scratch or name_source(method, augment)
         trained = "trained whole" if scratch else PROTOCOL_NAMES.get(protocol, protocol)
         cells = [place, features, trained]
         cells += [name_labels(labels) if labels else "–", *(values.get(m, "–") for m in metrics)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lib.figures.alt import describe_figure
+from lib.names import FLOORS, split_method
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +37,15 @@ AUGMENT_COLOURS = {
 # A drawing larger than this is shown as pixels: thousands of points weigh more than their picture.
 LARGEST = 400_000
 ACROSS = 3  # panels beside each other
+# Lines over label budgets: networks trained whole, frozen features, and what no pretraining made.
+WHOLE, FROZEN, UNTRAINED = "-", "--", ":"
+
+
+def line_style(method: str, protocol: str) -> str:
+    """The line of a classifier over label budgets, the same in every figure of a study."""
+    if protocol.startswith("finetune"):
+        return WHOLE
+    return UNTRAINED if split_method(method)[0] in FLOORS else FROZEN
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
@@ -134,7 +144,27 @@ def tidy(axes: Axes) -> None:
 
 
 def colour_of(method: str, augment: str = "") -> str:
-    """The colour of a method; augmentations of a pretrained one have their own."""
-    if method == "simclr" and augment in AUGMENT_COLOURS:
-        return AUGMENT_COLOURS[augment]
-    return COLOURS.get(method, "#000000")
+    """The colour of a method as in summary.csv, whatever its source, variant or settings.
+
+    SimCLR has one for each sequence of augmentations.
+    """
+    base = split_method(method)[0].partition("+")[0]
+    sequence = re.split("[ ,]", augment, maxsplit=1)[0]
+    if base == "simclr" and sequence in AUGMENT_COLOURS:
+        return AUGMENT_COLOURS[sequence]
+    return COLOURS.get(base, "#000000")
+
+
+def colours_of(kinds: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Colours of methods and augmentations side by side: what would share one gets lighter ones."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    given: dict[str, int] = {}
+    found = {}
+    for kind in dict.fromkeys(kinds):
+        colour = colour_of(*kind)
+        light = 1 - 0.6 ** given.get(colour, 0)  # the share of white
+        given[colour] = given.get(colour, 0) + 1
+        r, g, b = (part + light * (1 - part) for part in to_rgb(colour))
+        found[kind] = to_hex((r, g, b))
+    return found

@@ -48,7 +48,7 @@ def draw_panel(axes: Axes, found: Sequence[AtSize], labels: str, metric: str) ->
     values = [r.metrics[metric] for _, r in points]
     front = pareto_front(costs, values)
     method, augment = points[0][1].source, points[0][1].augment
-    colour = colour_of(method.partition(" ")[0], augment)
+    colour = colour_of(method, augment)
     for (at, r), x, y, best in zip(points, costs, values, front, strict=True):
         interval = r.intervals[metric]
         axes.errorbar(

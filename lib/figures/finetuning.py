@@ -10,7 +10,7 @@ import pandas as pd
 from lib.evaluation.label_efficiency import SCRATCH, BudgetStudy
 from lib.figures.base import colour_of, new_figure, tidy
 from lib.findings.finetuning import name_classifier
-from lib.names import name_labels, split_method
+from lib.names import name_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ def plot_label_efficiency(study: BudgetStudy, metric: str = "auroc") -> Figure:
             ms=4,
             capsize=2,
             lw=1.4,
-            color=colour_of(split_method(method)[0], first.augment),
+            color=colour_of(method, first.augment),
             label=name_classifier(method, first.augment, protocol),
         )
     counts = sorted(set(study.counts.values()))
@@ -62,7 +62,7 @@ def plot_trainings(study: BudgetStudy) -> Figure:
     for column, labels in enumerate(budgets):
         for method in dict.fromkeys(method for method, _ in study.trainings):
             tuned = study.trainings[method, labels]
-            colour = colour_of(split_method(method)[0], augments[method])
+            colour = colour_of(method, augments[method])
             for lr, history in tuned.tried.items():
                 table, chosen = pd.DataFrame(history), lr == tuned.lr
                 style = {"color": colour, "lw": 1.5, "alpha": 1.0 if chosen else 0.3}

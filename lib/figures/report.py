@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.figures.base import as_typed, colour_of, first_in_row, new_panels, tidy
-from lib.findings.claims import name_side
+from lib.figures.base import (
+    as_typed,
+    colour_of,
+    colours_of,
+    first_in_row,
+    line_style,
+    new_panels,
+    tidy,
+)
+from lib.figures.study import name_line
 from lib.names import METRIC_NAMES, split_method
 from lib.study.measurements import label_order, mean_interval, measurements
 from lib.study.published import REBUILT, name_dataset, our_side, read_published
@@ -16,7 +24,8 @@ from lib.study.published import REBUILT, name_dataset, our_side, read_published
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LINES = {"probe": "-", "finetune": "--"}
+DRAWN = ("probe", "finetune")
+CALLED = {"rethinking-model-prototyping-MedMNISTPlus": "MedMNIST+"}
 MARKS = {
     "simclr-medical-imaging": "D",
     "MedMNIST v2 paper": "s",
@@ -29,7 +38,7 @@ SPREAD = 0.05  # between things drawn at the same budget
 def curves(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """What is drawn as a line: probed and finetuned encoders that saw no other data set."""
     rows = measurements(table, metric)
-    rows = rows[rows["protocol"].isin(LINES) & (rows["fold"] == "") & (rows["size"] > 0)]
+    rows = rows[rows["protocol"].isin(DRAWN) & (rows["fold"] == "") & (rows["size"] > 0)]
     own = [split_method(m)[1] == "" for m in rows["method"]]
     return rows[pd.Series(own, index=rows.index, dtype=bool)]
 
@@ -44,7 +53,7 @@ def published_points(dataset: str, size: int, metric: str) -> pd.DataFrame:
     here = facts[(facts["dataset"] == name) & (facts["size"] == size) & (facts["metric"] == metric)]
     sides = [our_side(fact)[:2] for _, fact in here.iterrows()]
     here = here.assign(method=[m for m, _ in sides], protocol=[p for _, p in sides])
-    drawn = [" from " not in method and protocol in LINES for method, protocol in sides]
+    drawn = [" from " not in method and protocol in DRAWN for method, protocol in sides]
     return here[pd.Series(drawn, index=here.index, dtype=bool)]
 
 
@@ -74,8 +83,8 @@ def plot_beside(table: pd.DataFrame, metric: str, level: float = 0.95) -> Figure
         here = rows[(rows["dataset"] == dataset) & (rows["size"] == size)]
         facts = published_points(dataset, size, metric)
         budgets = label_order([*here["labels"], *facts["labels"]])
-        draw_ours(axes, here, budgets, level, legend)
-        draw_published(axes, facts, budgets, legend)
+        right = draw_ours(axes, here, budgets, level, legend)
+        draw_published(axes, facts, budgets, right, legend)
         axes.set_xticks(range(len(budgets)), budgets, rotation=30 if len(budgets) > 5 else 0)
         axes.set(
             title=as_typed(f"{name_dataset(dataset)}, {size} px"), xlabel="labelled training images"
@@ -91,10 +100,14 @@ def plot_beside(table: pd.DataFrame, metric: str, level: float = 0.95) -> Figure
 
 def draw_ours(
     axes: Any, rows: pd.DataFrame, budgets: list[str], level: float, legend: dict[str, Any]
-) -> None:
-    """A line for each method and protocol, its mean over seeds with an interval."""
+) -> float:
+    """A line for each method and protocol, its mean over seeds with an interval.
+
+    Returns how far they reach to the right of a budget's place.
+    """
     kinds = list(rows.groupby(["method", "augment", "protocol", "encoder"], sort=False))
     several = rows["encoder"].nunique() > 1
+    colours = colours_of(zip(rows["method"], rows["augment"], strict=True))
     for i, (kind, line) in enumerate(kinds):
         method, augment, protocol, encoder = map(str, kind)
         shift = SPREAD * (i - (len(kinds) - 1) / 2)
@@ -102,30 +115,30 @@ def draw_ours(
         shown = [w for w in budgets if w in found]
         means = [found[w][0] for w in shown]
         spread = [[abs(found[w][0] - found[w][k]) for w in shown] for k in (1, 2)]
-        colour = colour_of(split_method(method)[0], augment)
         handle = axes.errorbar(
             [budgets.index(w) + shift for w in shown],
             means,
             yerr=pd.DataFrame(spread).fillna(0).to_numpy(),
-            fmt="o" + LINES[protocol],
+            fmt="o" + line_style(method, protocol),
             ms=4,
             lw=1.4,
             capsize=2,
-            color=colour,
+            color=colours[method, augment],
         )
-        name = name_side(method, augment, protocol) + (f", {encoder}" if several else "")
+        name = name_line(method, augment, protocol) + (f", {encoder}" if several else "")
         handle.set_label(f"ours: {name}")
         legend.setdefault(f"ours: {name}", handle)
+    return SPREAD * (len(kinds) - 1) / 2
 
 
 def draw_published(
-    axes: Any, facts: pd.DataFrame, budgets: list[str], legend: dict[str, Any]
+    axes: Any, facts: pd.DataFrame, budgets: list[str], right: float, legend: dict[str, Any]
 ) -> None:
-    """Hollow marks, their shape by source and their colour by method and augmentation."""
+    """Hollow marks right of ours, their shape by source, their colour by method and sequence."""
     kinds = list(facts.groupby(["source", "method", "augment", "protocol"], sort=False))
     for i, (kind, points) in enumerate(kinds):
         source, method, augment, protocol = map(str, kind)
-        shift = SPREAD * (i - (len(kinds) - 1) / 2)
+        shift = right + SPREAD * (i + 1)
         who = source.partition(",")[0]
         [handle] = axes.plot(
             [budgets.index(w) + shift for w in points["labels"]],
@@ -138,5 +151,5 @@ def draw_published(
             # Finetuned ones are drawn thicker, as they share a colour with probed ones.
             markeredgewidth=1.9 if protocol == "finetune" else 0.9,
         )
-        handle.set_label(f"{who}: {name_side(method, augment, protocol)}")
+        handle.set_label(f"{CALLED.get(who, who)}: {name_line(method, augment, protocol)}")
         legend.setdefault(str(handle.get_label()), handle)

@@ -10,7 +10,7 @@ import numpy as np
 from lib.evaluation.selection import Course, Rule
 from lib.figures.base import COLOURS, colour_of, new_figure, tidy
 from lib.findings.selection import name_course
-from lib.names import METRIC_NAMES, name_labels, split_method
+from lib.names import METRIC_NAMES, name_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ def plot_checks(courses: Sequence[Course], metric: str) -> Figure:
     figure, grid = new_figure(2.9 * len(budgets) + 0.9, 3.9, 1, len(budgets))
     for axes, labels in zip(grid[0], budgets, strict=True):
         for c in (c for c in courses if c.labels == labels):
-            colour = colour_of(split_method(c.method)[0], c.augment)
+            colour = colour_of(c.method, c.augment)
             x, y = c.scores["val", metric], c.scores["test", metric]
             mark = TRAINING_MARKS[c.protocol]
             axes.plot(x, y, mark, ms=3, alpha=0.35, color=colour, label=name_course(c), zorder=1)

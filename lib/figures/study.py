@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import as_typed, colour_of, first_in_row, new_panels, tidy
-from lib.names import name_source
+from lib.figures.base import as_typed, colours_of, first_in_row, line_style, new_panels, tidy
+from lib.names import name_scratch, name_source
 from lib.study.measurements import label_order, measurements, over_seeds
 from lib.study.published import name_dataset
 
@@ -23,17 +23,13 @@ def probed(table: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["protocol"] == "probe") | (rows["method"] == "pixels")]
 
 
-def plot_study(table: pd.DataFrame) -> Figure:
-    """Test AUROC against the label budget: a panel per data set, a line per features."""
-    return plot_lines(probed(table))
-
-
 def plot_lines(rows: pd.DataFrame) -> Figure:
     """Mean ± sd of measurements against the label budget: a panel per data set and size."""
     stats = over_seeds(rows)
     whole = "finetune" in set(stats["protocol"])
     places = list(dict.fromkeys(zip(stats["dataset"], stats["size"], strict=True)))
     figure, panels = new_panels(len(places), (4.0, 3.4), (1.2, 0.5))
+    colours = colours_of(zip(stats["method"], stats["augment"], strict=True))
     names: dict[str, ErrorbarContainer] = {}
     for axes, (dataset, size) in zip(panels, places, strict=True):
         here = stats[(stats["dataset"] == dataset) & (stats["size"] == size)]
@@ -46,16 +42,14 @@ def plot_lines(rows: pd.DataFrame) -> Figure:
             ordered = line.set_index("labels").reindex(budgets)
             label = name_line(method, augment, protocol) if whole else name_source(method, augment)
             label = as_typed(label)
-            frozen = protocol in ("probe", "knn")
-            dashed = frozen if whole else method in ("random", "pixels")
             names[label] = axes.errorbar(
                 np.arange(len(budgets)) + shift,
                 ordered["mean"],
                 yerr=ordered["std"].fillna(0),
-                fmt="o--" if dashed else "o-",
+                fmt="o" + line_style(method, protocol),
                 ms=4,
                 capsize=3,
-                color=colour_of(method, augment),
+                color=colours[method, augment],
                 label=label,
             )
         axes.set_xticks(range(len(budgets)), budgets)
@@ -77,7 +71,7 @@ def plot_lines(rows: pd.DataFrame) -> Figure:
 
 def name_line(method: str, augment: str, protocol: str) -> str:
     """A line where networks trained whole stand beside frozen features."""
-    if (method, protocol) == ("random", "finetune"):
-        return "from scratch"
+    if scratch := name_scratch(method, protocol):
+        return scratch
     how = {"finetune": "finetuned", "probe": "frozen"}.get(protocol, protocol)
     return f"{name_source(method, augment)}: {how}"

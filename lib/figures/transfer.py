@@ -10,7 +10,7 @@ import pandas as pd
 
 from lib.figures.base import colour_of, new_figure, tidy
 from lib.findings.transfer import budgets_of, name_classifier, shown
-from lib.names import METRIC_NAMES, name_labels, split_method
+from lib.names import METRIC_NAMES, name_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ def plot_transfer(found: Transfer, metric: str = "auroc") -> Figure:
                 height=0.7,
                 xerr=[[max(value - span.low, 0)], [max(span.high - value, 0)]],
                 error_kw={"lw": 1.1, "capsize": 2},
-                color=colour_of(split_method(r.source)[0].partition("+")[0], r.augment),
+                color=colour_of(r.source, r.augment),
                 # Before and after further pretraining have one colour: the later one is full.
                 alpha=1.0 if r.source in further or not further else 0.6,
                 hatch="///" if r.protocol == "finetune" else "",

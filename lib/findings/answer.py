@@ -8,14 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from lib.names import METRIC_NAMES, name_source, short_augment
+from lib.names import FLOORS, METRIC_NAMES, name_source, scratch_like, short_augment
 from lib.study.fairness import fair_classifiers
-from lib.study.measurements import measurements, paired_gains
+from lib.study.measurements import measurements, paired_gains, without_floors
 from lib.study.transfer import FLOORS as TRANSFER_FLOORS
 from lib.study.transfer import transfer_gains
 
 Side = dict[str, str]
-FLOORS = ("random", "pixels")
 # Remedies against imbalance are about rare classes, which accuracy and AUROC hardly see.
 RARE = "balanced_accuracy"
 FIRST = 6  # sentences that stand open
@@ -49,8 +48,9 @@ def split_answer(sentences: list[str]) -> tuple[list[str], list[str]]:
 def comparisons(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
     """What can be compared in a study: name, metric, the one side, the other."""
     rows = measurements(table)
-    scratch = {"method": "random", "protocol": "finetune"}
+    known = set(rows.loc[rows["protocol"] == "finetune", "method"])
     for method, augment in kinds(rows, "finetune"):
+        scratch = {"method": scratch_like(method, known), "protocol": "finetune"}
         name = f"{called(method, augment)}, finetuned, against training from scratch"
         yield name, "auroc", side(method, augment, "finetune"), scratch
     probes = kinds(rows, "probe")
@@ -110,7 +110,7 @@ def called(method: str, augment: str) -> str:
 
 def kinds(rows: pd.DataFrame, protocol: str) -> list[tuple[str, str]]:
     """Method and augmentation of what a protocol was used on, floors left out."""
-    own = rows[(rows["protocol"] == protocol) & ~rows["method"].isin(FLOORS)]
+    own = without_floors(rows[rows["protocol"] == protocol])
     return list(dict.fromkeys(zip(own["method"], own["augment"], strict=True)))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
+from lib.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_scratch, name_source
 from lib.statistics.paired import fewest_datasets
 from lib.study.measurements import VERDICT, label_order
 from lib.study.published import largest_published_gain, name_dataset
@@ -118,9 +118,8 @@ def name_protocol(protocol: str) -> str:
 
 def name_side(method: str, augment: str, protocol: str) -> str:
     """One side of a comparison as printed."""
-    if (method, protocol) == ("random", "finetune"):
-        return "from scratch"
-    return f"{name_source(method, augment)}, {name_protocol(protocol)}"
+    scratch = name_scratch(method, protocol)
+    return scratch or f"{name_source(method, augment)}, {name_protocol(protocol)}"
 
 
 def name_cell(cell: Any) -> str:

@@ -9,14 +9,14 @@ import pandas as pd
 
 from lib.evaluation.evaluate import Budget, Evaluated, compare
 from lib.evaluation.label_efficiency import SCRATCH, BudgetStudy, Saving
-from lib.names import PROTOCOL_NAMES, name_labels, name_source
+from lib.names import PROTOCOL_NAMES, name_labels, name_scratch, name_source
 
 
 def name_classifier(method: str, augment: str, protocol: str) -> str:
     """A classifier as printed: `SimCLR, novel, finetuned`; `from scratch`; `…, frozen`."""
     if protocol == "finetune":
-        known = name_source(method, augment)
-        return "from scratch" if method == SCRATCH else f"{known}, {PROTOCOL_NAMES[protocol]}"
+        known = f"{name_source(method, augment)}, {PROTOCOL_NAMES[protocol]}"
+        return name_scratch(method, protocol) or known
     return f"{name_source(method, augment)}, frozen: {PROTOCOL_NAMES[protocol]}"
 
 

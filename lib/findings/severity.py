@@ -11,9 +11,8 @@ import pandas as pd
 from lib.evaluation.evaluate import Evaluated
 from lib.evaluation.grading import Graded, Neighbours, compare_grading
 from lib.evaluation.severity import Severity, compare_severity
-from lib.findings.probing import FLOORS
 from lib.findings.probing import headline as say_probed
-from lib.names import METRIC_NAMES, name_source
+from lib.names import FLOORS, METRIC_NAMES, name_source
 from lib.statistics.correlation import Estimate
 
 GRADE_NAMES = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 
 import pandas as pd
 
-from lib.names import split_method
+from lib.names import FLOORS, scratch_like, split_method
 from lib.statistics.paired import compare, concat_cells
 from lib.study.fairness import fairly
 from lib.study.measurements import SIZES_NOTEBOOK, measurements
@@ -36,6 +36,21 @@ def own_simclr(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[own & rows["protocol"].isin(TRAINED)]
 
 
+def over_scratch(ours: pd.DataFrame, rows: pd.DataFrame, level: float) -> pd.DataFrame:
+    """What probes and finetuned networks gain over training from scratch, cell by cell.
+
+    A finetuned network is compared with training from scratch by the same setting, where that was
+    trained (`lib.names.scratch_like`). ours, rows: as from `named_rows`.
+    """
+    scratch = rows[(rows["base"] == "random") & (rows["protocol"] == "finetune")]
+    known = set(scratch["method"])
+    pairs = zip(ours["method"], ours["protocol"], strict=True)
+    rivals = [scratch_like(m, known) if p == "finetune" else "random" for m, p in pairs]
+    named = pd.Series(rivals, index=ours.index, dtype=str)
+    scratch = scratch.assign(rival=scratch["method"].astype(str))
+    return compare(ours.assign(rival=named), scratch, ["size", "rival"], level)
+
+
 def cross_entropy(rows: pd.DataFrame, method: str = "random") -> pd.DataFrame:
     """The supervised baseline: the same architecture trained whole, from scratch by default."""
     return rows[(rows["method"] == method) & (rows["protocol"] == "finetune")]
@@ -44,7 +59,7 @@ def cross_entropy(rows: pd.DataFrame, method: str = "random") -> pd.DataFrame:
 def over_baseline(table: pd.DataFrame, metric: str, level: float) -> pd.DataFrame:
     """SimCLR on the data set itself against the same architecture trained from scratch."""
     rows = named_rows(table, metric)
-    return compare(own_simclr(rows), cross_entropy(rows), ["size"], level)
+    return over_scratch(own_simclr(rows), rows, level)
 
 
 def over_untrained(table: pd.DataFrame, metric: str, level: float) -> pd.DataFrame:
@@ -121,7 +136,7 @@ def supcon_over_cross_entropy(table: pd.DataFrame, metric: str, level: float) ->
     probed = rows[(rows["base"] == "supervised") & (rows["protocol"] == "probe")]
     return concat_cells(
         [
-            compare(supcon[supcon["source"] == ""], cross_entropy(rows), ["size"], level),
+            over_scratch(supcon[supcon["source"] == ""], rows, level),
             compare(supcon[from_imagenet], cross_entropy(rows, "imagenet"), ["size"], level),
             compare(supcon, probed, ["size", "protocol", "source"], level),
         ]
@@ -136,7 +151,7 @@ def downsampled(table: pd.DataFrame, metric: str, level: float, tolerance: float
     """
     own = table[table["notebook"] == SIZES_NOTEBOOK]
     rows = split_methods(measurements(table if own.empty else own, metric))
-    rows = rows[~rows["base"].isin(["random", "pixels"]) & rows["protocol"].isin(TRAINED)]
+    rows = rows[~rows["base"].isin(FLOORS) & rows["protocol"].isin(TRAINED)]
     kind = ["dataset", "method", "augment", "encoder", "protocol", "labels"]
     largest = rows.groupby(kind)["size"].transform("max")
     same = ["method", "augment", "protocol"]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pandas as pd
 
 from lib.data.embedded import is_synthetic
-from lib.names import tell_apart
+from lib.names import FLOORS, split_method, tell_apart
 from lib.params import ROOT
 from lib.run import COLUMNS, summary_file
 from lib.statistics.paired import over_units
@@ -67,6 +67,12 @@ def measurements(table: pd.DataFrame, metric: str = "auroc", split: str = "test"
     both = set(rows.loc[in_folds, "dataset"]) & set(rows.loc[~in_folds, "dataset"])
     apart = in_folds & rows["dataset"].isin(both)
     return rows.assign(dataset=rows["dataset"].mask(apart, rows["dataset"] + IN_FOLDS))
+
+
+def without_floors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of what pretraining made, raw pixels and random encoders of every setting left out."""
+    kept = [split_method(method)[0] not in FLOORS for method in rows["method"]]
+    return rows[pd.Series(kept, index=rows.index, dtype=bool)]
 
 
 def several_encoders(rows: pd.DataFrame) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from lib.statistics.paired import compare, holm
-from lib.study.claims import cross_entropy, named_rows
+from lib.study.claims import named_rows, over_scratch
 from lib.study.fairness import fairly
 from lib.study.measurements import label_order
 
@@ -60,7 +60,7 @@ def weigh(table: pd.DataFrame, metric: str = "auroc", level: float = 0.95) -> li
     at_home = own["source"] == ""
     own = own[at_home | ~own["dataset"].isin(set(own.loc[at_home, "dataset"]))]
     untrained = rows[(rows["method"] == "random") & (rows["protocol"] == "probe")]
-    tuned = compare(own[own["protocol"] == "finetune"], cross_entropy(rows), ["size"], level)
+    tuned = over_scratch(own[own["protocol"] == "finetune"], rows, level)
     frozen = compare(own[own["protocol"] == "probe"], untrained, ["size"], level)
     found: dict[Any, Worth] = {}
     for whole, cells in ((True, tuned), (False, frozen)):

@@ -16,7 +16,8 @@ from lib.batch.index_runs import main_auroc
 from lib.batch.plan import PlannedRun
 from lib.batch.study import Study
 from lib.batch.summary import write_summary
-from lib.figures.study import name_line, plot_lines, plot_study
+from lib.figures.study import name_line, plot_lines
+from lib.figures.study import probed as frozen_features
 from lib.findings.claims import CLAIMS
 from lib.identity import RANDOM
 from lib.pages.page import page
@@ -149,7 +150,7 @@ def test_the_figure_has_a_panel_for_each_data_set_and_a_line_for_each_features(l
         for labels in ("all", "100")
         for method, augment in (("simclr", "novel"), ("simclr", "natural"), ("random", ""))
     ]
-    figure = plot_study(lab.summary(rows))
+    figure = plot_lines(frozen_features(lab.summary(rows)))
     panels = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title() for axes in panels] == [f"{d}, 28 px" for d in "abcd"]
     assert [t.get_text() for t in panels[0].get_xticklabels()] == ["100", "all"]

@@ -265,6 +265,7 @@ def test_validation_without_a_rare_class_chooses_but_has_no_rows() -> None:
     assert notes == [
         f"Validation images of {NAMES['multi-class'][2]} are missing: no validation AUROC."
     ]
+    assert label_budgets(data, "all", 4, 0)[1] == notes
     results = probe_features(features_of(data), data, budgets, bootstrap=100)
     assert {r.predictions.split for r in results} == {"test"}
 

@@ -14,7 +14,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lib.evaluation.evaluate import Evaluated, label_budgets, probe_features
-from lib.figures.base import AUGMENT_COLOURS, COLOURS, colour_of, to_png
+from lib.figures.base import (
+    AUGMENT_COLOURS,
+    COLOURS,
+    FROZEN,
+    UNTRAINED,
+    WHOLE,
+    colour_of,
+    colours_of,
+    line_style,
+    to_png,
+)
 from lib.figures.classifiers import plot_budgets, plot_confusion, plot_confusions
 from lib.figures.images import plot_class_counts, plot_gallery, sample_gallery
 from lib.figures.training import plot_history
@@ -89,6 +99,21 @@ def test_colours_tell_methods_and_augmentations_apart() -> None:
     assert len({colour_of("simclr", a) for a in SEQUENCES}) == len(SEQUENCES)
     assert colour_of("random", "novel") == colour_of("random") == COLOURS["random"]
     assert colour_of("new") not in COLOURS.values()
+    # Source, variant and settings change nothing.
+    assert colour_of("supcon from a (100 labels)") == COLOURS["supcon"]
+    for settings in ("natural, adapted", "natural crop_scale=0.2", "natural, rotation=10"):
+        assert colour_of("simclr", settings) == AUGMENT_COLOURS["natural"]
+    several = [("simclr", "natural"), ("simclr", "natural, adapted"), ("simclr from a", "natural")]
+    beside = colours_of([*several, ("random", ""), several[0]])
+    assert beside["simclr", "natural"] == AUGMENT_COLOURS["natural"].lower()
+    assert beside["random", ""] == COLOURS["random"].lower()
+    assert len(set(beside.values())) == 4
+
+
+def test_lines_mean_the_same_in_every_figure() -> None:
+    assert line_style("simclr (long)", "finetune") == line_style("random", "finetune") == WHOLE
+    assert line_style("simclr from a", "probe") == line_style("supcon", "knn") == FROZEN
+    assert line_style("random (long)", "probe") == line_style("pixels", "knn") == UNTRAINED
 
 
 # The data

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from lib.study.claims import COMPARISONS, judge, undersampling
+from lib.findings.answer import answer
+from lib.study.claims import COMPARISONS, judge, over_baseline, undersampling
 from lib.study.verdicts import Verdict
+from lib.study.worth import weigh
 from tests.summaries import PROBE, SCRATCH, as_table, make_row, over, whole_study
 
 # What `whole_study` puts in.
@@ -163,3 +165,35 @@ def test_sizes_are_compared_with_the_largest_by_the_same_recipe(tmp_path: Path) 
     assert v.effect.mean == pytest.approx(0.0, abs=0.01)
     rows = [*over(PROBE, 0.6, **notebook), *over(SCRATCH, 0.5)]
     assert judge(as_table(rows, tmp_path))["pretraining"].cells.empty
+
+
+def test_a_finetuned_network_meets_scratch_of_its_own_setting(tmp_path: Path) -> None:
+    tuned = {**PROBE, "protocol": "finetune"}
+    rows = [
+        *over(tuned, 0.80),
+        *over({**tuned, "method": "simclr (long)"}, 0.85),
+        *over({**tuned, "method": "simclr (warm, long)"}, 0.86),
+        *over({**tuned, "method": "simclr (warm)"}, 0.81),
+        *over(PROBE, 0.75),
+        *over(SCRATCH, 0.70),
+        *over({**SCRATCH, "method": "random (long)"}, 0.84),
+    ]
+    cells = over_baseline(as_table(rows, tmp_path), "auroc", 0.95)
+    ways = zip(cells["method"], cells["protocol"], cells["method_other"], strict=True)
+    assert set(ways) == {
+        ("simclr", "finetune", "random"),
+        ("simclr (long)", "finetune", "random (long)"),
+        ("simclr (warm, long)", "finetune", "random (long)"),
+        ("simclr (warm)", "finetune", "random"),
+        ("simclr", "probe", "random"),
+    }
+    by = cells.set_index(["method", "protocol"])["mean"]
+    assert by["simclr (long)", "finetune"] == pytest.approx(0.01, abs=0.005)
+    long = next(w for w in weigh(as_table(rows, tmp_path)) if w.method == "simclr (long)")
+    assert long.cells["mean"].iloc[0] == pytest.approx(0.01, abs=0.005)
+    said = [s for s in answer(as_table(rows, tmp_path)) if s.startswith("SimCLR (long, novel)")]
+    assert (
+        said[0]
+        .partition(" AUROC")[0]
+        .startswith("SimCLR (long, novel), finetuned, against training from scratch: +0.0")
+    )
