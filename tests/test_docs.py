@@ -115,6 +115,29 @@ def test_files_and_parameters_that_pages_name_exist() -> None:
             assert key in PARAMETERS, f"{path.name} names the parameter {key}"
 
 
+def test_the_tables_of_the_photographs_are_made_as_the_page_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    skin, retina = of_language("data.md", "python")
+    folders = [tmp_path / "data" / name for name in ("dermatoscopy", "retinopathy")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    header = "lesion_id,image_id,dx,dx_type,age,sex,localization,dataset\n"
+    row = "HAM_0000118,ISIC_0027419,bkl,histo,80.0,male,scalp,vidir_modern\n"
+    (folders[0] / "HAM10000_metadata.csv").write_text(header + row)
+    exec(skin, {})
+    made = (folders[0] / "labels.csv").read_text()
+    assert made == "image,label,group\nimages/ISIC_0027419.jpg,bkl,HAM_0000118\n"
+    every = [f"{p}_{side},{p % 5}" for p in (10, 13, 15, 100, 17665) for side in ("left", "right")]
+    path = folders[1] / "trainLabels.csv"
+    path.write_text("\n".join(["image,level", *every]) + "\n")
+    exec(retina.replace("6742", "9"), {})
+    kept = path.read_text().split()
+    # As text 100 comes before 13, and 17665 last: of that patient the left eye alone is left.
+    assert kept == ["image,level", *every[:9]]
+
+
 def test_numbers_are_read_with_each_floor_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,7 +28,8 @@ STUDIES = ("real", "real_retina", "real_pneumonia", "real_dermatoscopy", "real_d
 NOTE = (
     "*natural, adapted*: the sequence `natural` with changed settings: weaker jitter, no blur, "
     "larger crops; the exact ones are in the params file. SupCon: SimCLR's relative that uses the "
-    "labels. –: not run, or more labels than training images."
+    "labels. *HAM10000 by lesion* and *dermamnist (rebuilt)* are the same photographs, split "
+    "differently. –: not run, or more labels than training images."
 )
 # What the published studies' own tables hold; elsewhere a file of that name may hold anything.
 PRINTED = {

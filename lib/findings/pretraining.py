@@ -35,6 +35,25 @@ def say_pretraining(result: Pretraining, n_val: int) -> str:
     return say_monitor(result, n_val) + say_stuck(result)
 
 
+def headline(result: Pretraining, n_val: int) -> str:
+    """One line for the study's index, what it comes to first."""
+    end = f"epoch {result.selected} of {len(result.history)}"
+    if result.auroc is None or result.auroc_before is None:
+        text = f"{end.capitalize()}, without a monitor, which needs labels"
+    else:
+        gain, noise = result.auroc - result.auroc_before, 2 * standard_error(result, n_val)
+        verdict = "Gained" if gain > noise else "Lost" if gain < -noise else "No clear difference"
+        text = f"{verdict}: validation kNN AUROC {result.auroc_before:.3f} → {result.auroc:.3f}"
+        text += f" (±{noise:.3f}), {end}"
+    return f"Hardly learnt: the loss ended near chance. {text}" if say_stuck(result) else text
+
+
+def standard_error(result: Pretraining, n_val: int) -> float:
+    """About how far the monitor is off by chance. n_val: images in the split."""
+    # It looks at no more of a large split.
+    return result.auroc_error or 0.5 / min(n_val, QUERIES) ** 0.5
+
+
 def say_stuck(result: Pretraining) -> str:
     """A warning where the loss ended near chance; empty where it did not."""
     loss = result.history[-1]["loss"]
@@ -51,10 +70,10 @@ def say_monitor(result: Pretraining, n_val: int) -> str:
     """What the kNN monitor says of a pretraining."""
     if result.auroc is None or result.auroc_before is None:
         return "Without labels there is no monitor: the encoder of the last epoch was kept."
-    n_val = min(n_val, QUERIES)  # the monitor looks at no more of a large split
-    gain, error = result.auroc - result.auroc_before, result.auroc_error or 0.5 / n_val**0.5
-    text = f"On {n_val:,} validation images the kNN AUROC went from {result.auroc_before:.3f} "
-    text += f"(untrained) to {result.auroc:.3f} (epoch {result.selected} of {len(result.history)})"
+    gain, error = result.auroc - result.auroc_before, standard_error(result, n_val)
+    text = f"On {min(n_val, QUERIES):,} validation images the kNN AUROC went from "
+    text += f"{result.auroc_before:.3f} (untrained) to {result.auroc:.3f} "
+    text += f"(epoch {result.selected} of {len(result.history)})"
     text += f", each with a standard error of about {error:.3f}"
     if gain > 2 * error:
         return f"{text}: a gain of {gain:.3f}, more than validation noise explains."

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lib.findings.pretraining import pretraining_table, say_pretraining
+from lib.batch.index_runs import LONGEST
+from lib.findings.pretraining import headline, pretraining_table, say_pretraining
 from lib.models.encoder import build_encoder
 from lib.training.monitor import QUERIES
 from lib.training.pretrain import Pretraining
@@ -84,3 +85,22 @@ def test_a_loss_that_stayed_at_chance_is_named(chance: float | None, stuck: bool
     text = say_pretraining(dataclasses.replace(result(0.6, 0.8), chance=chance), 100)
     assert ("The loss ended at 3.500, and chance, all views alike, is 3.510" in text) == stuck
     assert ("a lower learning rate" in text) == stuck
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "n_val", "line"),
+    [
+        (0.6, 0.8, 100, "Gained: validation kNN AUROC 0.600 → 0.800 (±0.100), epoch 2 of 3"),
+        (0.6, 0.65, 100, "No clear difference: validation kNN AUROC 0.600 → 0.650 (±0.100), epoch"),
+        (0.8, 0.6, 100, "Lost: validation kNN AUROC 0.800 → 0.600 (±0.100), epoch 2 of 3"),
+        (None, None, 100, "Epoch 2 of 3, without a monitor, which needs labels"),
+    ],
+)
+def test_the_index_is_told_the_verdict_first(
+    before: float | None, after: float | None, n_val: int, line: str
+) -> None:
+    found = headline(result(before, after), n_val)
+    assert found.startswith(line)
+    assert len(found) <= LONGEST
+    stuck = headline(dataclasses.replace(result(before, after), chance=3.51), n_val)
+    assert stuck == f"Hardly learnt: the loss ended near chance. {found}"
