@@ -26,6 +26,8 @@ from lib.batch.stop import Stop
 from lib.batch.study import Study, StudyError
 from lib.batch.why import Reasons
 
+# How much more than its number of jobs a speed-up may be, by timing alone.
+BUSY = 1.3
 STOPPED = 130  # the exit status of a study that was told to stop
 
 
@@ -78,6 +80,11 @@ def print_plan(
         totals.append(f"about {seconds_in_words(one)} one at a time")
     if todo and several is not None and jobs > 1:
         totals.append(f"about {seconds_in_words(several)} with --jobs {jobs}")
+    if todo and one is not None and several is not None and one > BUSY * jobs * several:
+        print(
+            f"The estimates contradict each other, --jobs {jobs} cannot be {one / several:.1f} "
+            "times as fast: this machine is busy with something else; ask again when it is not"
+        )
     for line in say_superseded(study_folder, plan, params):
         print(line)
     for line in say_replaced(study_folder, [run.name for run in plan]) if todo else ():

@@ -152,6 +152,29 @@ def test_a_dry_run_for_several_jobs_times_what_they_will_have(
     assert re.search(r"about \S+ \S+ one at a time, about \S+ \S+ with --jobs 2$", last)
 
 
+@pytest.mark.parametrize(("slower", "said"), [(1, False), (40, True)])
+def test_estimates_that_a_busy_machine_made_contradictory_say_so(
+    slower: int,
+    said: bool,
+    run_all: RunAll,
+    chain: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lib.batch.throughput import Throughput
+
+    def measured(_: Any, threads: int) -> Throughput:
+        return Throughput(*[0.001 * (slower if threads == 4 else 2)] * 3)
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("lib.batch.launch.os.cpu_count", lambda: 4)
+    monkeypatch.setattr("lib.batch.throughput.measure_throughput", measured)
+    monkeypatch.setattr("lib.batch.throughput.measure_augment", lambda *_: 0.0)
+    assert run_all(chain, "--dry-run", "--jobs", "2", "--set", "pretrain.epochs=5000") == 0
+    out = capsys.readouterr().out
+    assert ("The estimates contradict each other, --jobs 2 cannot be" in out) == said
+
+
 def test_a_dry_run_says_what_it_cannot_estimate(
     timed: list[tuple[Any, int]],
     run_all: RunAll,
