@@ -17,7 +17,7 @@ from lib.models.probe import fit_logistic, knn_scores
 from lib.names import FLOORS
 from lib.run import Run
 from lib.statistics.bootstrap import Difference, Interval, bootstrap_intervals, paired_bootstrap
-from lib.statistics.metrics import compute_metrics, compute_recalls
+from lib.statistics.metrics import compute_metrics, compute_recalls, count_known
 from lib.statistics.predictions import Predictions
 
 PIXELS = "pixels"
@@ -80,10 +80,8 @@ def label_budgets(
 
 def missing_classes(data: DataSet, name: str) -> list[str]:
     """Classes without any image in a split (multi-label: or with every image)."""
-    y = labels_of(data, name)
-    member = y == 1 if data.task == "multi-label" else y[:, None] == np.arange(len(data.classes))
-    share = member.mean(axis=0)
-    return [str(c) for c, s in zip(data.classes, share, strict=True) if s in (0.0, 1.0)]
+    known = count_known(labels_of(data, name), data.task, len(data.classes))
+    return [str(c) for k, c in enumerate(data.classes) if k not in known]
 
 
 def scored_splits(data: DataSet) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lib.data.base import DataError, Task
 from lib.evaluation.remedies import check_labels
-from lib.models.probe import STRENGTHS, TOLERANCE, LogisticProbe
+from lib.models.probe import STRENGTHS, TOLERANCE, LogisticProbe, standard_scale
 from lib.training.objective import Loss, Objective
 
 Array = npt.NDArray[np.float64]
@@ -162,7 +162,5 @@ def _standardise(h: npt.NDArray[np.float32]) -> tuple[Array, Array, Array]:
     """Features float64 [N, D] with mean 0 and deviation 1, and both [D]; constants become 0."""
     if h.ndim != 2 or len(h) == 0 or not np.isfinite(h).all():
         raise ValueError(f"h_train: expected finite numbers [N, D]; found {[*h.shape]}")
-    mean, deviation = h.mean(axis=0, dtype=np.float64), h.std(axis=0, dtype=np.float64)
-    constant = deviation <= 1e-6 * np.abs(mean) + 1e-30
-    scale = np.where(constant, np.inf, deviation)
+    mean, scale = standard_scale(h)
     return (h - mean) / scale, mean, scale

@@ -249,8 +249,3 @@ def unfreeze(encoder: Encoder) -> Encoder:
     encoder.frozen, encoder.frozen_stages = False, 0
     encoder.requires_grad_(True)
     return encoder.train()
-
-
-def count_parameters(module: nn.Module, *, trainable_only: bool = False) -> int:
-    """How many numbers a module learns (buffers such as BatchNorm's statistics not counted)."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)

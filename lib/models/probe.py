@@ -79,10 +79,7 @@ def fit_logistic(
         raise ValueError(f"strengths: expected numbers above 0; found {grid}")
     if (y == y[0]).all():
         raise ValueError("y_train: all images have the same label; there is nothing to tell apart")
-    mean, deviation = h.mean(axis=0, dtype=np.float64), h.std(axis=0, dtype=np.float64)
-    # the deviation of a constant is not exactly 0 in floating point
-    constant = deviation <= 1e-6 * np.abs(mean) + 1e-30
-    scale = np.where(constant, np.inf, deviation)
+    mean, scale = standard_scale(h)
     standard = ((h - mean) / scale).astype(np.float32)
     if task == "multi-label":
         path = _fit_labels(standard, y, grid, max_iter)
@@ -96,6 +93,17 @@ def fit_logistic(
     weight, bias, converged = path[best]
     curve = dict(zip(grid, losses, strict=True))
     return LogisticProbe(task, mean, scale, weight, bias, grid[best], curve, converged)
+
+
+def standard_scale(h: npt.NDArray[np.float32]) -> tuple[Array, Array]:
+    """Mean and deviation, float64 [D], of features h [N, D].
+
+    A constant has the deviation infinity, so that it becomes 0.
+    """
+    mean, deviation = h.mean(axis=0, dtype=np.float64), h.std(axis=0, dtype=np.float64)
+    # The deviation of a constant is not exactly 0 in floating point.
+    constant = deviation <= 1e-6 * np.abs(mean) + 1e-30
+    return mean, np.where(constant, np.inf, deviation)
 
 
 @torch.no_grad()

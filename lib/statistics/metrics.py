@@ -36,6 +36,15 @@ def compute_metrics(
     return {name: float(value[0]) for name, value in values.items()}
 
 
+def count_known(y: npt.NDArray[np.integer], task: Task, n_classes: int) -> dict[int, int]:
+    """Images of each class that has some of those with labels y [N] or [N, K], but not all.
+
+    Only these have an AUROC.
+    """
+    counts = y.sum(axis=0) if task == "multi-label" else np.bincount(y, minlength=n_classes)
+    return {k: int(count) for k, count in enumerate(counts) if 0 < count < len(y)}
+
+
 def auroc_of_known_classes(y: npt.ArrayLike, scores: npt.ArrayLike, task: Task) -> float:
     """Mean AUROC over the classes that have images as well as others: to watch training by.
 
@@ -44,8 +53,7 @@ def auroc_of_known_classes(y: npt.ArrayLike, scores: npt.ArrayLike, task: Task) 
     """
     evaluation = Evaluation(y, scores, task)
     member = evaluation.membership()
-    share = member.mean(axis=0)
-    known = [k for k in range(len(share)) if 0 < share[k] < 1]
+    known = count_known(evaluation.y, task, len(evaluation.classes))
     if not known:
         raise ValueError("all images have the same label, so AUROC is undefined")
     once = np.ones((1, len(member)))

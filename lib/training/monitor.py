@@ -14,7 +14,7 @@ from lib.data.store import ImageStore
 from lib.models.embed import embed_images
 from lib.models.encoder import Encoder
 from lib.models.probe import knn_scores
-from lib.statistics.metrics import auroc_of_known_classes
+from lib.statistics.metrics import auroc_of_known_classes, count_known
 from lib.training.objective import probabilities
 
 # More neighbours to choose from, or more queries, would not change which epoch wins, only its time.
@@ -64,7 +64,7 @@ class KnnMonitor:
 
     def positives(self) -> list[int]:
         """Validation images of each class that has some, but not all, of them."""
-        return count_positives(self.y_queries, self.task, self.n_classes)
+        return list(count_known(self.y_queries, self.task, self.n_classes).values())
 
     def auroc(self, encoder: Encoder) -> float:
         """Mean one-vs-rest AUROC over the classes that the validation sample can tell apart."""
@@ -97,10 +97,10 @@ class ScoreMonitor:
         None without labels, or where all validation images have the same.
         """
         val, n_classes = data.splits["val"], len(data.classes)
-        if val.y is None or not count_positives(val.y, data.task, n_classes):
+        if val.y is None or not count_known(val.y, data.task, n_classes):
             return None
         rows = np.sort(np.random.default_rng([seed, 43]).permutation(len(val))[:QUERIES])
-        if not count_positives(val.y[rows], data.task, n_classes):
+        if not count_known(val.y[rows], data.task, n_classes):
             return None
         images = ImageStore(val.images[rows], device)
         return cls(images, val.y[rows], data.task, n_classes, device, precision)
@@ -130,16 +130,10 @@ def auroc_error(auroc: float, y: npt.NDArray[np.integer], task: Task, n_classes:
     a = min(max(auroc, 0.5), 1 - 1e-6)
     q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
     errors = []
-    for positives in count_positives(y, task, n_classes):
+    for positives in count_known(y, task, n_classes).values():
         n1, n2 = positives, len(y) - positives
         square = a * (1 - a) + (n1 - 1) * (q1 - a * a) + (n2 - 1) * (q2 - a * a)
         errors.append(square / (n1 * n2))
     # Two classes are one question, not two.
     independent = 1 if len(errors) == 2 and task != "multi-label" else len(errors)
     return float(np.sqrt(np.mean(errors) / independent)) if errors else 0.0
-
-
-def count_positives(y: npt.NDArray[np.integer], task: Task, n_classes: int) -> list[int]:
-    """Images of each class that has some, but not all, of those with labels y [N] or [N, K]."""
-    counts = y.sum(axis=0) if task == "multi-label" else np.bincount(y, minlength=n_classes)
-    return [int(c) for c in counts if 0 < c < len(y)]

@@ -14,12 +14,16 @@ from lib.models.encoder import (
     ProjectionHead,
     adapt_channels,
     build_encoder,
-    count_parameters,
     freeze,
     freeze_stages,
     seeded,
     unfreeze,
 )
+
+
+def count_parameters(module: nn.Module, *, trainable_only: bool = False) -> int:
+    """How many numbers a module learns (buffers such as BatchNorm's statistics not counted)."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
 
 
 @pytest.mark.parametrize(("stem", "side"), [("small", 4), ("strided", 2), ("imagenet", 1)])
