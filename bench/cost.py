@@ -83,10 +83,14 @@ def slowest_rate(measured: dict[str, Any] | None, stem: str) -> float | None:
     return min(rates, default=None)
 
 
-def fixed_cost(measured: dict[str, Any] | None) -> float | None:
-    """Seconds of a run that does nothing: a fork where that was measured, else a fresh process."""
+def fixed_cost(measured: dict[str, Any] | None, *, gpu: bool) -> float | None:
+    """Seconds of a run that does nothing: a fork where that was measured, else a fresh process.
+
+    gpu: runs beside one are fresh processes (`lib.batch.launch.can_fork`).
+    """
     rows = {row["what"]: row["seconds"] for row in measured["rows"]} if measured else {}
-    found = rows.get("a run, forked after imports", rows.get("a run, a fresh process"))
+    fresh = rows.get("a run, a fresh process")
+    found = fresh if gpu else rows.get("a run, forked after imports", fresh)
     return None if found is None else float(found)
 
 
@@ -107,11 +111,12 @@ def cost(views: Sequence[int], rate: float, fixed: float, slots: int) -> float:
 def estimate(folder: Path, params: Path) -> list[dict[str, Any]]:
     """A row for each stem and device."""
     views = views_of(params)
-    fixed = fixed_cost(read(folder / "overhead.json"))
+    overhead = read(folder / "overhead.json")
     rows = []
     for stem, called in STEMS.items():
         for device in DEVICES:
             rate = slowest_rate(read(folder / device.file), stem)
+            fixed = fixed_cost(overhead, gpu="GPU" in device.name)
             seconds = None
             if rate is not None and fixed is not None:
                 seconds = cost(list(views.values()), rate, fixed, device.slots)

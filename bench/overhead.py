@@ -208,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
             note(f"  alone: {what}", seconds)
         if can_fork():
             # Each time in a folder of its own: what is done is not done again.
-            first = timed(lambda: run_nothing(notebook, results / "first", 1, 1))
+            first = timed(lambda: run_nothing(notebook, results / "first", 1, jobs))
             each = run_nothing(notebook, results / "forked", options.runs, jobs)
             note("a run, forked after imports", each, options.runs)
             start = note("start of the fork server, once a study", max(first - each, 0.0))

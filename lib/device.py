@@ -89,15 +89,15 @@ def choose_numbers(params: Mapping[str, Any], device: str, folder: Path) -> Numb
 def choose_precision(device: str) -> str:
     """The number format that is likely to be faster, for plans; a run times it.
 
-    See `lib.models.trial` for that. bf16 on GPUs that have it and on CPUs with matrix units for it.
+    See `lib.models.trial` for that. bf16 on GPUs and CPUs that multiply in it.
     """
     import torch
 
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    from lib.models.small_maps import has_amx
+    from lib.models.small_maps import cpu_flags
 
-    return "bf16" if has_amx() else "fp32"
+    return "bf16" if cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"} else "fp32"
 
 
 def describe_device(device: str) -> str:

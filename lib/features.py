@@ -45,7 +45,8 @@ def gather(
 ) -> Images:
     """All readable images of a data set, in its own order; without a split none is drawn.
 
-    Image files need no labels and no second class here. Raises DataError.
+    An npz without a validation split has one carved from train, as in a study. Image files need no
+    labels and no second class here. Raises DataError.
     """
     from lib.data.describe import check_dataset
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+
+from lib.methods import split_method
 
 METHOD_NAMES = {
     "simclr": "SimCLR",
@@ -13,8 +15,6 @@ METHOD_NAMES = {
     "imagenet": "ImageNet weights",
     "supervised": "cross-entropy",
 }
-# Methods that no pretraining made.
-FLOORS = ("random", "pixels")
 PROTOCOL_NAMES = {
     "probe": "logistic regression",
     "knn": "kNN",
@@ -44,30 +44,12 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>$#&|~])", r"\\\1", text)
 
 
-def split_method(method: str) -> tuple[str, str, str]:
-    """A method of summary.csv in its parts: `simclr from a>b (warm)` → simclr, a>b, warm."""
-    rest, _, variant = method.partition(" (")
-    base, _, source = rest.partition(" from ")
-    return base, source, variant.removesuffix(")")
-
-
 def name_scratch(method: str, protocol: str) -> str:
     """A random encoder finetuned is training from scratch: `from scratch (long)`; else empty."""
     base, _, variant = split_method(method)
     if base != "random" or not protocol.startswith("finetune"):
         return ""
     return "from scratch" + (f" ({variant})" if variant else "")
-
-
-def scratch_like(method: str, known: Collection[str]) -> str:
-    """Training from scratch with the setting that a finetuned method had, if among `known`.
-
-    `random (long)` for `simclr (long)` and for `simclr (warm, long)`, whose pretraining was warm;
-    `random` where no such setting was trained from scratch.
-    """
-    words = split_method(method)[2].split(", ")
-    settings = (f"random ({', '.join(words[i:])})" for i in range(len(words)))
-    return next((name for name in settings if name in known), "random")
 
 
 def name_source(method: str, augment: str = "") -> str:

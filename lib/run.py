@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from lib.checks import ParameterError
-from lib.data import DataSet, cap_classes, choose_fold, describe_dataset, load_dataset
+from lib.data import DataSet, cut_for_run, describe_dataset, load_dataset
 from lib.device import check_devices, choose_device, choose_numbers, describe_device
 from lib.files import write_json, write_text
 from lib.identity import (
@@ -85,12 +85,15 @@ class Run:
 
     def load_at(self, size: int) -> DataSet:
         """The same data set with images of another size; the splits are the same."""
-        p, data = self.params, self._load(self.params.dataset, size)
-        if p.cap_per_class:
-            data = cap_classes(data, p.cap_per_class, p.split_seed)
-        if p.folds:
-            data = choose_fold(data, p.folds, p.fold, p.split_seed, p.folds_of)
-        return data
+        p = self.params
+        return cut_for_run(
+            self._load(p.dataset, size),
+            cap_per_class=p.cap_per_class,
+            folds=p.folds,
+            fold=p.fold,
+            folds_of=p.folds_of,
+            split_seed=p.split_seed,
+        )
 
     def load_queries(self) -> DataSet | None:
         """The data set whose images are asked about, where `queries` names one."""

@@ -65,6 +65,7 @@ def test_choose_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert choose_precision("cuda:0") == "bf16"
     flags = {"flags: fma avx512 amx_bf16 amx_tile": "bf16", "flags: avx2": "fp32"}
+    flags |= {"flags: avx512f avx512_bf16": "bf16", "flags: avx512f": "fp32"}
     for text, expected in flags.items():
         monkeypatch.setattr(Path, "read_text", lambda *_a, t=text, **_k: t)
         has_amx.cache_clear()

@@ -10,10 +10,10 @@ from tests.conftest import ROOT
 
 # From what knows nothing of the others to what may know them all; a new one takes its place here.
 ORDER = (
-    "files", "names", "watched", "bars", "moving", "augment", "checks", "params", "identity",
-    "data", "statistics", "losses", "models", "origins", "device", "run", "preview", "training",
-    "evaluation", "study", "findings", "figures", "widgets", "pages", "describe", "export",
-    "features", "batch",
+    "files", "methods", "names", "watched", "bars", "moving", "augment", "checks", "params",
+    "identity", "data", "statistics", "losses", "models", "origins", "device", "run", "preview",
+    "training", "evaluation", "study", "findings", "figures", "widgets", "pages", "describe",
+    "export", "features", "batch",
 )  # fmt: skip
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import pytest
 
 from lib.identity import Origin, finetuned_name
+from lib.methods import scratch_like, split_method
 from lib.names import (
     METRIC_NAMES,
     PROTOCOL_NAMES,
     name_labels,
     name_scratch,
     name_source,
-    scratch_like,
     short_augment,
-    split_method,
     tell_apart,
 )
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from lib.batch.disk import CANNOT_WRITE, DISK
 from lib.batch.done import place
@@ -84,8 +87,22 @@ def forget_paths(executed: Path, spec: Spec) -> None:
     for cell in notebook["cells"]:
         cell["metadata"].pop("papermill", None)
         cell["metadata"].pop("execution", None)
-    text = json.dumps(notebook, indent=1, ensure_ascii=False)
-    write_text(executed, without_folders(text, spec) + "\n")
+    told = in_strings(notebook, lambda text: without_folders(text, spec))
+    write_text(executed, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+
+
+def in_strings(value: Any, change: Callable[[str], str]) -> Any:
+    """The same JSON with each string changed, but for pictures: letters there are no words."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [in_strings(part, change) for part in value]
+    if isinstance(value, dict):
+        return {
+            key: part if key.startswith("image/") else in_strings(part, change)
+            for key, part in value.items()
+        }
+    return value
 
 
 def without_folders(text: str, spec: Spec) -> str:
@@ -105,7 +122,8 @@ def without_folders(text: str, spec: Spec) -> str:
     known[str(Path.home())] = "~"
     for folder, short in known.items():
         if folder != "/":  # the home of a user without one
-            text = text.replace(folder, short)
+            # A whole folder: `/rootfs` is not in `/root`, and letters of a picture are no folder.
+            text = re.sub(rf"(?<![\w+]){re.escape(folder)}(?![\w-])", lambda _, s=short: s, text)  # type: ignore[misc]
     return text
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.checks import ParameterError
 from lib.data.base import SPLITS
-from lib.data.folds import fold_counts
+from lib.data.folds import DEVELOPMENT, fold_counts
 from lib.params import as_list
 
 if TYPE_CHECKING:
@@ -50,13 +51,28 @@ def check_labels(notebook: str, params: Mapping[str, Any], info: DataInfo) -> No
 
 
 def check_folds(params: Mapping[str, Any], info: DataInfo) -> None:
-    """ParameterError for a cross-validation with one fold, or with more folds than images."""
+    """ParameterError for a cross-validation with one fold, or with more than can be filled.
+
+    A fold gets groups, and copies of one file, as a whole. Two folds need four of these: half is
+    tested, the other half is for train and val.
+    """
     folds = params.get("folds", 0)
+    if not folds:
+        return
     if folds == 1:
         raise ParameterError("folds: 1; at least 2 are needed, or 0 for the data set's own split")
+    dataset, of = params["dataset"], params["folds_of"]
     counts = count_images(info, {**params, "folds": 0})
-    if folds and sum(counts[split] for split in SPLITS) < folds:
-        raise ParameterError(f"folds: {folds}, more than {params['dataset']} has images")
+    if sum(counts[split] for split in SPLITS) < folds:
+        raise ParameterError(f"folds: {folds}, more than {dataset} has images")
+    found = cached_units(dataset, params["data_root"] or None, params["split_seed"], of)
+    least = 4 if folds == 2 else folds
+    if found is not None and found < least:
+        where = " in train and val" if of == "trainval" else ""
+        raise ParameterError(
+            f"folds: {folds} need {least} groups (groups, and copies of one file, are not torn); "
+            f"{dataset} has {found}{where}"
+        )
 
 
 def check_augment(params: Mapping[str, Any]) -> None:
@@ -168,3 +184,33 @@ def cached_describe(
     return describe_dataset(
         dataset, size, root, split_seed=split_seed, preprocess=preprocess, progress=True
     )
+
+
+@cache
+def cached_units(dataset: str, root: str | None, split_seed: int, of: str) -> int | None:
+    """How many groups the folds of own images share out; None where each image is its own.
+
+    Without groups a file and its copies are one. Files that turn out unreadable count.
+    """
+    import numpy as np
+
+    from lib.data.cache import cache_folder
+    from lib.data.describe import MIN_SIZE
+    from lib.data.npz import read_table
+    from lib.data.own import kept_together, split_rows, survey
+
+    kind, colon, path = dataset.partition(":")
+    among = DEVELOPMENT if of == "trainval" else SPLITS
+    if kind == "npz":
+        groups = read_table(Path(path).expanduser()).groups
+        known = [g for s in among if (g := groups.get(s)) is not None]
+        return len(np.unique(np.concatenate(known))) if known else None
+    if not colon:
+        return None
+    own = survey(dataset, MIN_SIZE, cache_folder(root), split_seed=split_seed)
+    every = np.arange(len(own.digests), dtype=np.int64)
+    chosen, _ = split_rows(own, every, split_seed)
+    by = kept_together(own, every)
+    if by is None and own.table.groups is not None:
+        by = np.asarray(own.table.groups)
+    return None if by is None else len(np.unique(by[np.concatenate([chosen[s] for s in among])]))

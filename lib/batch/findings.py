@@ -20,13 +20,20 @@ from lib.files import write_text
 from lib.names import name_scratch, name_source
 from lib.params import ROOT
 from lib.statistics.paired import Paired, holm, paired_test
-from lib.study.claims import judge, over_baseline, over_untrained
-from lib.study.measurements import VERDICT, label_order, measurements, read_summary
+from lib.study.claims import judge, named_rows, over_baseline, over_scratch, over_untrained
+from lib.study.measurements import (
+    VERDICT,
+    label_order,
+    mean_interval,
+    measurements,
+    read_summary,
+)
 from lib.study.published import name_dataset, published_as, read_published
 
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "findings.md"
 TRANSFER = "real_transfer"
+SETTINGS = "real"
 SEARCH = "search/simclr_breastmnist.csv"
 CLAIMS = {
     "pretraining": "SimCLR above training from scratch, AUROC",
@@ -263,12 +270,41 @@ def selection() -> str:
     return table_of(["data set", "labels", "trained", "", *columns], rows)
 
 
+def settings() -> str:
+    """Training from scratch and finetuning by other settings than the recipe's, on BreastMNIST."""
+    return settings_table(read_summary(RESULTS / SETTINGS / "summary.csv"))
+
+
+def settings_table(table: pd.DataFrame) -> str:
+    """Test AUROC from scratch and finetuned by label budget and setting, and the difference."""
+    rows = named_rows(table, "auroc")
+    whole = rows[(rows["protocol"] == "finetune") & rows["base"].isin(["random", "simclr"])]
+    cells = over_scratch(whole[whole["base"] == "simclr"], rows, 0.95)
+    lines = []
+    for labels in label_order(whole["labels"]):
+        for variant in dict.fromkeys(whole["variant"]):
+            here = whole[(whole["labels"] == labels) & (whole["variant"] == variant)]
+            if here.empty:
+                continue
+            line = [labels, variant or "by the recipe"]
+            for base in ("random", "simclr"):
+                values = list(here.loc[here["base"] == base, "value"])
+                line.append(with_interval(*mean_interval(values), sign=False) if values else "")
+            name = f"simclr ({variant})" if variant else "simclr"
+            gain = cells[(cells["labels"] == labels) & (cells["method"] == name)]
+            differences = zip(gain["mean"], gain["low"], gain["high"], strict=True)
+            line += [with_interval(*d) for d in differences] or [""]
+            lines.append(line)
+    return table_of(["labels", "trained", "from scratch", "finetuned", "difference"], lines)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "claims": claims,
     "against_published": against_published,
     "against_earlier": against_earlier,
     "gains": gains,
     "balanced_gains": balanced_gains,
+    "settings": settings,
     "transfer": transfer,
     "selection": selection,
     "search": search,

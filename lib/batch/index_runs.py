@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,14 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from lib.batch.done import read_metrics
 from lib.batch.execute import Outcome
 from lib.batch.plan import PlannedRun
 from lib.batch.progress import seconds_in_words
 from lib.batch.spec import LOG
 from lib.identity import column_name
-from lib.names import FLOORS, name_source
+from lib.methods import FLOORS
+from lib.names import name_source
 from lib.study.published import name_dataset
 
 # Files of a run that a reader may want, and what the table calls them.
@@ -43,17 +44,18 @@ class Done:
 
 
 def read_done(folder: Path) -> Done | None:
-    """A finished run; None for one that is not. Read once, until its file changes."""
-    file = folder / "metrics.json"
+    """A finished run; None for one that is not, or damaged. Read once, until its file changes."""
     try:
-        return _read(file, file.stat().st_mtime_ns)
+        return _read(folder, (folder / "metrics.json").stat().st_mtime_ns)
     except FileNotFoundError:
         return None
 
 
 @lru_cache(maxsize=4096)
-def _read(file: Path, _changed: int) -> Done:
-    metrics = json.loads(file.read_text(encoding="utf-8"))
+def _read(folder: Path, _changed: int) -> Done:
+    metrics = read_metrics(folder.parent.parent, folder.name)
+    if metrics is None:  # raised, since an answer would be remembered
+        raise FileNotFoundError(folder / "metrics.json")
     rows = metrics.get("rows", [])
     return Done(
         str(metrics.get("headline", "")),

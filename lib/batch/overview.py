@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lib.batch.aside import keep_aside, waits
+from lib.batch.disk import DISK
 from lib.batch.index import write_index
 from lib.batch.locks import guard
 from lib.batch.plan import PlannedRun
@@ -60,9 +61,9 @@ class Overview:
             return
         try:
             self.write_page(report, running)
-        except OSError:
-            raise  # a full disk concerns the study
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in DISK:
+                raise  # a full disk concerns the study; a file moved away meanwhile does not
             if not self.complained:
                 print(f"the page of the running study: {type(error).__name__}: {error}")
             self.complained = True

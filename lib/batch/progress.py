@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from lib.batch.done import read_metrics
 from lib.batch.plan import PlannedRun
 from lib.batch.spec import Outcome
 
@@ -89,12 +89,12 @@ class Speed:
         """
         speed = cls()
         for run in runs:
-            file = study_folder / "runs" / run.name / "metrics.json"
-            if file.exists():
-                done = json.loads(file.read_text(encoding="utf-8"))
-                if devices is None or done.get("device") == devices[run.name]:
-                    # A run's own clock starts with `lib.run.start`, when its kernel is ready.
-                    speed.learn(run.notebook, run.work, STARTUP + float(done.get("seconds", 0.0)))
+            done = read_metrics(study_folder, run.name)
+            if done is None:
+                continue
+            if devices is None or done.get("device") == devices[run.name]:
+                # A run's own clock starts with `lib.run.start`, when its kernel is ready.
+                speed.learn(run.notebook, run.work, STARTUP + float(done.get("seconds", 0.0)))
         return speed
 
 
@@ -168,12 +168,19 @@ class Progress:
             return
         parts = []
         for name, since in self.running.items():
-            file = self.folder / "work" / name / "progress"
-            step = f" {file.read_text(encoding='utf-8').strip()}" if file.exists() else ""
+            step = self.step_of(name)
             parts.append(f"{name}{step} {seconds_in_words(time.time() - since)}")
         text = " | ".join(parts) + self.remaining()
         sys.stdout.write("\r\x1b[2K" + text[:160])
         sys.stdout.flush()
+
+    def step_of(self, name: str) -> str:
+        """How far a run says it is, after a space; empty where it says nothing."""
+        try:
+            text = (self.folder / "work" / name / "progress").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):  # not begun, or just moved into its place
+            return ""
+        return f" {text.strip()}"
 
     def line(self, text: str) -> None:
         """Print a line that stays."""

@@ -18,6 +18,7 @@ from lib.figures.study import plot_lines
 from lib.files import replacing, write_text
 from lib.findings.worth import NOTHING
 from lib.findings.worth import answers as worth_answers
+from lib.methods import split_method
 from lib.params import ROOT
 from lib.study.measurements import measurements, read_summary
 from lib.study.worth import weigh
@@ -56,10 +57,13 @@ def markdown_table(table: pd.DataFrame) -> str:
 def read_studies(results: Path, names: Sequence[str] = STUDIES) -> pd.DataFrame:
     """The summaries of the named studies as one table, with augmentations in a few words.
 
-    Data sets are called as in PRINTED.
+    Data sets are called as in PRINTED. Variants of a setting are left out: docs/findings.md has
+    them.
     """
     tables = [read_summary(results / name / "summary.csv", short=True) for name in names]
-    return pd.concat(tables, ignore_index=True).replace({"dataset": PRINTED})
+    table = pd.concat(tables, ignore_index=True).replace({"dataset": PRINTED})
+    plain = [not split_method(method)[2] for method in table["method"]]
+    return table[plain].reset_index(drop=True)
 
 
 def headline_text(table: pd.DataFrame, names: Sequence[str] = STUDIES) -> str:

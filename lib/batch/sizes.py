@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -33,9 +35,20 @@ def size_in_words(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
+def sized_files(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The files of a folder and the bytes that each takes, none where there is no such folder.
+
+    What others move away or remove meanwhile is left out: `Path.rglob` would raise.
+    """
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                yield path, path.lstat().st_size
+
+
 def folder_bytes(folder: Path) -> int:
     """What the files of a folder take, in bytes."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(size for _, size in sized_files(folder))
 
 
 def study_bytes(study_folder: Path, names: Iterable[str]) -> dict[str, int]:
@@ -46,13 +59,11 @@ def study_bytes(study_folder: Path, names: Iterable[str]) -> dict[str, int]:
     found: Counter[str] = Counter()
     for name in dict.fromkeys(names):
         folder = study_folder / "runs" / name
-        for path in folder.rglob("*"):
-            if path.is_file():
-                parts = path.relative_to(folder).parts
-                kind = next((KINDS[part] for part in parts if part in KINDS), "numbers")
-                found[kind] += path.lstat().st_size
-    work = study_folder / "work"
-    unfinished = folder_bytes(work) if work.is_dir() else 0
+        for path, size in sized_files(folder):
+            parts = path.relative_to(folder).parts
+            kind = next((KINDS[part] for part in parts if part in KINDS), "numbers")
+            found[kind] += size
+    unfinished = folder_bytes(study_folder / "work")
     if unfinished > 100_000:  # locks and the like are not worth a word
         found["unfinished"] = unfinished
     return dict(found.most_common())

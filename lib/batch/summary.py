@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from lib.batch.done import read_metrics
 from lib.figures.study import name_line
 from lib.files import replacing
 from lib.findings.answer import say_gains
-from lib.names import METRIC_NAMES, name_labels, name_source, scratch_like, split_method
+from lib.methods import scratch_like, split_method
+from lib.names import METRIC_NAMES, name_labels, name_source
 from lib.run import COLUMNS
 from lib.study.fairness import fair_classifiers
 from lib.study.measurements import (
@@ -40,13 +41,13 @@ WAYS = {"probe": BESIDE_PROBES | SCRATCH, "finetune": SCRATCH}
 def collect_rows(study_folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
     """The rows in the metrics.json of the named runs, in their order, each run once.
 
-    Runs that are not done are left out.
+    Runs that are not done, or whose metrics.json is damaged, are left out.
     """
     rows: list[dict[str, Any]] = []
     for name in dict.fromkeys(names):
-        file = study_folder / "runs" / name / "metrics.json"
-        if file.exists():
-            rows += json.loads(file.read_text(encoding="utf-8"))["rows"]
+        metrics = read_metrics(study_folder, name)
+        if metrics is not None:
+            rows += metrics["rows"]
     return rows
 
 

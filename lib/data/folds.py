@@ -19,11 +19,10 @@ DEVELOPMENT = ("train", "val")  # what a recipe may be chosen by
 WHICH = {"all": "all", "trainval": "the train and val splits'"}
 HELD_TOGETHER = ("groups", "together")  # columns of what is never torn apart
 OWN_SPLIT = "The data set's own split is not used."
+FoldsOf = Literal["all", "trainval"]
 
 
-def choose_fold(
-    data: DataSet, folds: int, fold: int, seed: int, of: Literal["all", "trainval"] = "all"
-) -> DataSet:
+def choose_fold(data: DataSet, folds: int, fold: int, seed: int, of: FoldsOf = "all") -> DataSet:
     """The images of a data set, split anew: test is fold number `fold` of `folds`.
 
     of: all images, or those of train and val alone, to choose a recipe by; the images that are
@@ -148,3 +147,21 @@ def fold_counts(
     test = n // folds
     val = (n - test) // 8
     return {"train": n - test - val, "val": val, "test": test, **apart}
+
+
+def cut_for_run(
+    data: DataSet,
+    *,
+    cap_per_class: int,
+    folds: int,
+    fold: int,
+    folds_of: FoldsOf,
+    split_seed: int,
+) -> DataSet:
+    """What a run sees of a data set: at most so many images of each class, then its fold.
+
+    0 leaves either as it is.
+    """
+    if cap_per_class:
+        data = cap_classes(data, cap_per_class, split_seed)
+    return choose_fold(data, folds, fold, split_seed, folds_of) if folds else data

@@ -14,7 +14,7 @@ from lib.describe.alike import FLAT, Alike
 from lib.describe.look import Look
 from lib.describe.pictures import Picture
 
-UNEQUAL = 10.0  # largest over smallest class from which 04_imbalance is worth a look
+UNEQUAL = 10.0  # largest over smallest class from which it is said
 FEW = 10  # images of a class that make its figures a matter of luck
 NAMED = 3  # offenders named in a sentence
 DARK = 8.0  # mean grey level up to which a flat image is called black
@@ -292,9 +292,11 @@ def say_classes(look: Look, counts: pd.DataFrame) -> list[str]:
         said.append(f"Fewer than {FEW} images of {named(rare)}: no figure for them means much.")
     ratio = imbalance(counts)
     if ratio >= UNEQUAL:
+        # Where an image has several labels, 04_imbalance is refused (`lib.batch.feasible`).
+        remedies = "" if look.task == "multi-label" else "; 04_imbalance tries remedies"
         said.append(
             f"Unequal classes: {total.idxmax()} has {ratio:,.0f} times the images of "
-            f"{total.idxmin()}. Read balanced accuracy; 04_imbalance tries remedies."
+            f"{total[total > 0].idxmin()}. Read balanced accuracy{remedies}."
         )
     return said
 

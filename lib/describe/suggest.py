@@ -10,18 +10,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.data.describe import MIN_SIZE
+from lib.describe.facts import count
 from lib.describe.look import Look
 from lib.describe.pictures import whole_picture
+from lib.params import notebook_defaults
 
 SIZES = (64, 28)  # pixels: what two cores can afford; 224 is for a GPU
 LARGE_STEM = 64  # pixels from which ImageNet's stem loses nothing
 BUDGETS = (25, 50, 100, 250, 1000)
 SHARE = 0.7  # of the images that are trained on, where the split is yet to be made
 SMALL = 1000  # images up to which folds tell more than one split
+FOLDS = 5  # at most
 PASSES = 50_000  # image passes of a pretraining: minutes on two cores
 EPOCHS = (2, 100)
+WARMUP = 0.1  # share of the epochs, where the notebook's own warm-up is longer
 LOOKED_AT = 24  # photographs that are searched for the disc of a fundus camera
 FUNDUS = 0.75  # share of them that must have one
+# Share of coloured images from which two views could be matched by their colours; fewer are strays.
+COLOURED = 0.1
 # What is known of sets by their name.
 AUGMENTS = {
     "retinamnist": "fundus",
@@ -53,15 +59,15 @@ def suggest(look: Look, size: int | None = None) -> Suggestion:
     reasons.append(why)
     repeats, n, labelled = "seed: [0, 1, 2]", trained_on(look), len(look.labelled)
     if not any(look.splits) and labelled < SMALL and look.labels is not None:
-        defaults["folds"] = 5
-        repeats = "fold: [0, 1, 2, 3, 4]"
-        what = "labelled images" if look.unlabelled else "images"
-        reasons.append(f"folds: fewer than {SMALL:,} {what}, so each is tested once, in five folds")
-        n = round(labelled * 0.7)
+        folds, why = choose_folds(look)
+        reasons.append(why)
+        if folds:
+            defaults["folds"] = folds
+            repeats = f"fold: {list(range(folds))}"
+            n = round(labelled * (1 - 1 / folds) * 7 / 8)
     more = len(look.beside_train)
-    epochs = int(np.clip(round(PASSES / max(n + more, 1)), *EPOCHS))
-    without = f" and {more:,} without labels" if more else ""
-    reasons.append(f"epochs: about {PASSES:,} image passes over {n:,} training images{without}")
+    training, why = choose_epochs(n, more)
+    reasons.append(why)
     study = re.sub(r"[^A-Za-z0-9]+", "-", look.title).strip("-").lower() or "mine"
     lines = [
         f"study: {study}",
@@ -69,7 +75,7 @@ def suggest(look: Look, size: int | None = None) -> Suggestion:
         f"defaults: {{{', '.join(f'{k}: {plain(v)}' for k, v in defaults.items())}}}",
         "experiments:",
         f"  data: {{notebook: 00_data, set: {{augment: {augment}}}}}",
-        f"  pretrain: {{notebook: 01_pretrain, set: {{augment: {augment}, epochs: {epochs}}}, "
+        f"  pretrain: {{notebook: 01_pretrain, set: {{augment: {augment}, {training}}}, "
         f"matrix: {{{repeats}}}}}",
     ]
     if look.labels is not None:
@@ -119,21 +125,90 @@ def choose_augment(look: Look, defaults: dict[str, object]) -> tuple[str, str]:
         return AUGMENTS[look.name], f"augment: {AUGMENTS[look.name]}, for what {look.name} shows"
     if defaults.get("preprocess") == "fundus":
         return "fundus", "augment: fundus, for photographs of the retina"
-    if any(p.coloured for p in look.pictures if p is not None):
+    coloured = sum(p.coloured for p in look.pictures if p is not None)
+    if coloured >= max(1, COLOURED * len(look.readable)):
         return "novel", "augment: novel, for colour; microscopy where there is no up and down"
-    return "greyscale", "augment: greyscale, since no image is coloured"
+    of = f"only {coloured:,} of {len(look.readable):,} images" if coloured else "no image"
+    return "greyscale", f"augment: greyscale, since {of} {'are' if coloured > 1 else 'is'} coloured"
+
+
+def choose_folds(look: Look) -> tuple[int, str]:
+    """Folds of which each can test every class, FOLDS at most, and why; 0 where two are too many.
+
+    A fold gets groups, and copies of one file, as a whole. Two folds need four of these: half is
+    tested, the other half is for train and val.
+    """
+    units, labels = units_of(look), look.labels or []
+    holders = {c: {units[row] for row in units if c in labels[row]} for c in look.classes}
+    rarest = min(look.classes, key=lambda c: len(holders[c]))
+    whole, held = len(set(units.values())), len(holders[rarest])
+    word = "group" if look.groups is not None else "image"
+    folds = min(FOLDS, whole, held)
+    halved = folds == 2 and whole < 4
+    what = f"fewer than {SMALL:,} {'labelled images' if look.unlabelled else 'images'}"
+    few = f"there are only {count(whole, word)}"
+    if held < whole and not halved:
+        few = f"{rarest} is in only {count(held, word)}"
+    few += "; a class cannot be trained on and tested with fewer than two" if held < 2 else ""
+    if folds < 2 or halved:
+        return 0, f"folds: none, though there are {what}: {few}"
+    limit = "" if folds == FOLDS else f", no more since {few}"
+    return folds, f"folds: {what}, so each is tested once, in {folds} folds{limit}"
+
+
+def units_of(look: Look) -> dict[int, int]:
+    """What no split tears apart: each labelled row → the first of its group and its file's copies.
+
+    As in `lib.data.own.kept_together`: groups that share a copy are one.
+    """
+    above = {row: row for row in look.labelled}
+    first: dict[tuple[str, str], int] = {}
+
+    def top(row: int) -> int:
+        while above[row] != row:
+            row = above[row]
+        return row
+
+    for row in above:
+        keys = [] if look.groups is None else [("group", look.groups[row])]
+        picture = look.pictures[row]
+        keys += [("file", picture.digest)] if look.files and picture is not None else []
+        for key in keys:
+            one, other = sorted((top(row), top(first.setdefault(key, row))))
+            above[other] = one
+    return {row: top(row) for row in above}
+
+
+def choose_epochs(n: int, more: int) -> tuple[str, str]:
+    """Parameters of a pretraining on n training images and `more` without labels, and why.
+
+    The notebook's warm-up is cut to a tenth of few epochs, or the learning rate would only rise.
+    """
+    wanted = round(PASSES / max(n + more, 1))
+    epochs = int(np.clip(wanted, *EPOCHS))
+    without = f" and {more:,} without labels" if more else ""
+    why = f"epochs: {epochs * (n + more):,} image passes over {n:,} training images{without}"
+    if wanted != epochs:
+        why += f", {epochs} epochs being the {'most' if wanted > epochs else 'fewest'} suggested"
+    settings = f"epochs: {epochs}"
+    if WARMUP * epochs < notebook_defaults("01_pretrain")["warmup_epochs"]:
+        settings += f", warmup_epochs: {WARMUP * epochs:.1f}"
+        why += "; a tenth of them to warm up"
+    return settings, why
 
 
 def looks_like_fundus(look: Look) -> bool:
     """Whether most of a few photographs, evenly taken, show a lit disc on black."""
     from lib.data.disc import DARK, find_disc, lit_pixels
 
-    rows = [r for r in look.readable if look.pictures[r].coloured]  # type: ignore[union-attr]
+    rows = look.readable
     if look.data is None or len(rows) < 2:
         return False
     chosen = rows[:: max(1, len(rows) // LOOKED_AT)][:LOOKED_AT]
     discs = 0
     for row in chosen:
+        if not look.pictures[row].coloured:  # type: ignore[union-attr]
+            continue
         image = whole_picture(look.data(row))
         if image.max() <= DARK:
             continue

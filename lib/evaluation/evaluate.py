@@ -12,9 +12,9 @@ import torch
 
 from lib.data.base import DataError, DataSet, Split, labels_of
 from lib.data.budget import LabelBudget, choose_labels
+from lib.methods import FLOORS
 from lib.models.embed import Features
 from lib.models.probe import fit_logistic, knn_scores
-from lib.names import FLOORS
 from lib.run import Run
 from lib.statistics.bootstrap import Difference, Interval, bootstrap_intervals, paired_bootstrap
 from lib.statistics.metrics import compute_metrics, compute_recalls, count_known

@@ -24,9 +24,9 @@ from lib.evaluation.evaluate import (
 from lib.evaluation.sources import architecture, load_frozen
 from lib.files import write_text
 from lib.identity import finetuned_name
+from lib.methods import split_method
 from lib.models.embed import embed_splits
 from lib.models.weights import save_encoder
-from lib.names import split_method
 from lib.run import Run
 from lib.statistics.bootstrap import bootstrap_replicates
 from lib.statistics.predictions import Predictions

@@ -112,6 +112,7 @@ def metadata(taken: Taken) -> dict[str, str]:
         "architecture": taken.encoder.architecture,
         "stem": taken.encoder.stem,
         "dataset": header.get("dataset", "unknown"),
+        "preprocess": header.get("parameters", {}).get("preprocess", "none"),
         "method": header.get("method", "unknown"),
         "commit": header.get("commit", "unknown"),
         "made_from": taken.digest,

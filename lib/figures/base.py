@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lib.figures.alt import describe_figure
-from lib.names import FLOORS, split_method
+from lib.methods import FLOORS, split_method
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.figures.base import as_typed, new_figure, new_panels, tell, tidy
+from lib.figures.base import as_typed, first_in_row, new_figure, new_panels, tell, tidy
 from lib.figures.features import PALETTE
 from lib.statistics.calibration import Reliability
 from lib.statistics.roc import Curve
@@ -32,7 +32,7 @@ def plot_roc(curves: Sequence[Curve]) -> Figure:
         axes.set_xticks([0, 0.5, 1])
         axes.set_yticks([0, 0.5, 1])
         tidy(axes)
-    for axes in panels[::COLUMNS]:
+    for axes in first_in_row(panels):
         axes.set_ylabel("true positive rate")
     for axes in panels[-COLUMNS:]:
         axes.set_xlabel("false positive rate")

@@ -17,7 +17,8 @@ from lib.figures.base import (
     tidy,
 )
 from lib.figures.study import name_line
-from lib.names import METRIC_NAMES, split_method
+from lib.methods import split_method
+from lib.names import METRIC_NAMES
 from lib.study.measurements import label_order, mean_interval, measurements
 from lib.study.published import REBUILT, name_dataset, our_side, read_published
 

@@ -19,7 +19,7 @@ def plot_history(history: Sequence[Mapping[str, float]], selected: int) -> Figur
     figure, grid = new_figure(10, 2.9, 1, 3)
     left, middle, right = grid[0]
     left.plot(table["epoch"], table["loss"], color="#0072B2")
-    left.set(ylabel="NT-Xent loss", xlabel="epoch")
+    left.set(ylabel="contrastive loss", xlabel="epoch")
     middle.plot(table["epoch"], table["top1"], color="#0072B2", label="first")
     middle.plot(table["epoch"], table["top5"], color="#56B4E9", label="among first five")
     middle.set(ylabel="other view ranked", xlabel="epoch", ylim=(0, 1.02))

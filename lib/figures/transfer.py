@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lib.figures.base import colour_of, new_figure, tidy
+from lib.figures.base import as_typed, colour_of, new_figure, tidy
 from lib.findings.transfer import budgets_of, name_classifier, shown
 from lib.names import METRIC_NAMES, name_labels
 
@@ -49,7 +49,8 @@ def plot_transfer(found: Transfer, metric: str = "auroc") -> Figure:
                 lw=0,
             )
         # Unbroken, a long name would take the room of the bars.
-        written = [textwrap.fill(name, 36) if axes is grid[0][0] else "" for name in names]
+        first = axes is grid[0][0]
+        written = [as_typed(textwrap.fill(name, 36)) if first else "" for name in names]
         axes.set_yticks(range(len(names)), written)
         axes.invert_yaxis()
         axes.tick_params(axis="y", labelsize=8, length=0)
@@ -85,9 +86,10 @@ def plot_transfer_matrix(matrix: pd.DataFrame, metric: str = "auroc") -> Figure:
                 ink = "white" if abs(values[i, j]) > 0.65 * limit else "black"
                 text = f"{values[i, j]:+.3f}"
                 axes.text(j, i, text, ha="center", va="center", fontsize=8, color=ink)
-    names = [FLOOR_NAMES.get(name, name.replace(">", " then ")) for name in matrix.index]
+    names = [FLOOR_NAMES.get(n, as_typed(n.replace(">", " then "))) for n in matrix.index]
     axes.set_yticks(range(rows), names, fontsize=8)
-    axes.set_xticks(range(columns), matrix.columns, rotation=35, ha="right", fontsize=8)
+    targets = [as_typed(str(name)) for name in matrix.columns]
+    axes.set_xticks(range(columns), targets, rotation=35, ha="right", fontsize=8)
     axes.set(xlabel="target", ylabel="source")
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, shrink=0.9)

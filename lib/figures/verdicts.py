@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.figures.base import first_in_row, new_panels, tidy
+from lib.figures.base import as_typed, first_in_row, new_panels, tidy
 from lib.findings.claims import name_cell, name_side
 from lib.names import METRIC_NAMES
 from lib.study.measurements import label_order
@@ -55,7 +55,8 @@ def plot_verdict(verdict: Verdict, level: float = 0.95) -> Figure | None:
             axes.axhline(float(here["margin"].iloc[0]), color="black", lw=0.8, ls=":")
         axes.set_xticks(range(len(ticks)), ticks)
         axes.set_xlim(-0.5, len(ticks) - 0.5)
-        axes.set(title=name_dataset(dataset), xlabel="" if by_size else "labelled training images")
+        below = "" if by_size else "labelled training images"
+        axes.set(title=as_typed(name_dataset(dataset)), xlabel=below)
         tidy(axes)
     for axes in first_in_row(panels):
         axes.set_ylabel(f"difference in {METRIC_NAMES.get(verdict.metric, verdict.metric)}")

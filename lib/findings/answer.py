@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from lib.names import FLOORS, METRIC_NAMES, name_source, scratch_like, short_augment
+from lib.methods import FLOORS, scratch_like
+from lib.names import METRIC_NAMES, name_source, short_augment
 from lib.study.fairness import fair_classifiers
 from lib.study.measurements import measurements, paired_gains, without_floors
 from lib.study.transfer import FLOORS as TRANSFER_FLOORS

@@ -11,8 +11,9 @@ import pandas as pd
 from lib.data.base import DataSet
 from lib.evaluation.cloud import Cloud, Sample, chance_purity, compare_clouds
 from lib.evaluation.projection import SHARE, Components
+from lib.methods import FLOORS
 from lib.models.embed import Features
-from lib.names import FLOORS, name_source, plain
+from lib.names import name_source, plain
 from lib.statistics.bootstrap import Difference
 
 NAMES = {

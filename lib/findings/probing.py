@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lib.evaluation.evaluate import Evaluated, compare
-from lib.names import FLOORS, METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
+from lib.methods import FLOORS
+from lib.names import METRIC_NAMES, PROTOCOL_NAMES, name_labels, name_source
 
 
 def results_table(

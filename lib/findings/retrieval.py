@@ -11,7 +11,8 @@ import pandas as pd
 from lib.data.base import DataSet
 from lib.evaluation.queries import Queries, chance
 from lib.evaluation.retrieval import Retrieval, compare_retrieval, intervals_of
-from lib.names import FLOORS, name_source, plain
+from lib.methods import FLOORS
+from lib.names import name_source, plain
 from lib.statistics.bootstrap import Difference, Interval
 
 

@@ -12,7 +12,8 @@ from lib.evaluation.evaluate import Evaluated
 from lib.evaluation.grading import Graded, Neighbours, compare_grading
 from lib.evaluation.severity import Severity, compare_severity
 from lib.findings.probing import headline as say_probed
-from lib.names import FLOORS, METRIC_NAMES, name_source
+from lib.methods import FLOORS
+from lib.names import METRIC_NAMES, name_source
 from lib.statistics.correlation import Estimate
 
 GRADE_NAMES = {

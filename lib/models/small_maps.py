@@ -55,11 +55,16 @@ def gathering_pays(dtype: torch.dtype) -> bool:
 @cache
 def has_amx() -> bool:
     """Whether this machine's CPU has matrix units (AMX)."""
+    return "amx_bf16" in cpu_flags()
+
+
+def cpu_flags() -> set[str]:
+    """What this machine's CPU says it can do; empty where it does not say."""
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:
-        return False
-    return "amx_bf16" in flags
+        return set()
+    return set(text.split())
 
 
 def gathered_conv3x3(x: Tensor, weight: Tensor, stride: int) -> Tensor:

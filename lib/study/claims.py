@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 
 import pandas as pd
 
-from lib.names import FLOORS, scratch_like, split_method
+from lib.methods import FLOORS, scratch_like, split_method
 from lib.statistics.paired import compare, concat_cells
 from lib.study.fairness import fairly
 from lib.study.measurements import SIZES_NOTEBOOK, measurements

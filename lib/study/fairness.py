@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lib.identity import TRAINVAL
-from lib.names import split_method
+from lib.methods import split_method
 from lib.study.measurements import IN_FOLDS
 
 # What tells one pretraining of a kind from another, as in summary.csv.

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pandas as pd
 
 from lib.data.embedded import is_synthetic
-from lib.names import FLOORS, split_method, tell_apart
+from lib.methods import FLOORS, split_method
+from lib.names import tell_apart
 from lib.params import ROOT
 from lib.run import COLUMNS, summary_file
 from lib.statistics.paired import over_units

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.names import split_method
+from lib.methods import split_method
 from lib.study.measurements import MEASURED, mean_interval, measurements
 
 FACTS = Path(__file__).with_name("published.csv")

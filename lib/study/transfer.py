@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.names import split_method
+from lib.methods import split_method
 from lib.statistics.paired import over_units
 from lib.study.claims import views_at_home
 from lib.study.measurements import measurements

@@ -97,11 +97,14 @@ def explore_map(
     sample: Sample,
     shown: npt.NDArray[np.bool_],
     data: DataSet,
+    *,
+    pictures: bool = True,
 ) -> Any:
     """Maps of the same images, one at a time, with a lasso; None where nobody watches.
 
     maps: title → float [N, 2], of the images of the sample that are `shown`. What is selected on
-    one map stays selected on the next: do neighbours stay together?
+    one map stays selected on the next: do neighbours stay together? pictures: whether the
+    selected images are shown, or only counted.
     """
     if not is_watched():
         return None
@@ -110,12 +113,13 @@ def explore_map(
     titles = {" · ".join(title.split("\n")): title for title in maps}
     choice = w.Dropdown(options=list(titles), description="map", layout=w.Layout(width="560px"))
     figure = make_figure(maps[titles[choice.value]], key)
-    groups, text, pictures = group_places(key), w.HTML(note(HOW)), w.HTML()
+    groups, text, images = group_places(key), w.HTML(note(HOW)), w.HTML()
     kept: set[int] = set()
 
     def show() -> None:
         text.value = note(say_selection(sorted(kept), key))
-        pictures.value = strip(images_of(sorted(kept), sample, shown, data), 72)
+        if pictures:
+            images.value = strip(images_of(sorted(kept), sample, shown, data), 72)
 
     def select(k: int, points: Any) -> None:
         # Every trace is told of its own points, also of having none; the last one last.
@@ -139,6 +143,6 @@ def explore_map(
         trace.on_selection(lambda _, points, __, k=k: select(k, points))
         trace.on_deselect(let_go)
     choice.observe(change_map, "value")
-    explorer = w.VBox([choice, figure, text, pictures])
+    explorer = w.VBox([choice, figure, text, images])
     explorer.add_class("map-explorer")
     return explorer

@@ -172,6 +172,12 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeExecution:
     return execution
 
 
+@pytest.fixture(params=["", '{"seconds": 2.0, "rows": [{"ru', "[1]"], ids=["empty", "half", "list"])
+def damaged(request: pytest.FixtureRequest) -> str:
+    """What a metrics.json may hold that is of no use."""
+    return str(request.param)
+
+
 @pytest.fixture
 def run_all(lab: Lab) -> Callable[..., int]:
     """`run_all.py PARAMS …` with this test's results folder; the exit status."""

@@ -261,3 +261,22 @@ def test_a_user_without_a_home_keeps_slashes(lab: Any, monkeypatch: pytest.Monke
     assert json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"] == [
         "text/html of 1/2"
     ]
+
+
+def test_letters_of_a_picture_and_other_folders_are_left_alone(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/abcd")
+    path = save_notebook(
+        lab, "/abcd/x\n/abcd and /abcdfs, src='data:image/png;base64,iVB/abcdQmCC'"
+    )
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    picture = {"image/png": "iVBORw/abcd/0=", "text/plain": ["<Figure in /abcd>"]}
+    notebook["cells"][0]["outputs"] = [{"output_type": "display_data", "data": picture}]
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    forget_paths(path, make_spec(lab))
+    [cell] = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert "".join(cell["source"]) == (
+        "~/x\n~ and /abcdfs, src='data:image/png;base64,iVB/abcdQmCC'"
+    )
+    assert cell["outputs"][0]["data"] == {**picture, "text/plain": ["<Figure in ~>"]}

@@ -13,13 +13,14 @@ from lib.batch.findings import (
     PAGE,
     RESULTS,
     rewrite,
+    settings_table,
     transfer_matrix,
     way,
     with_interval,
 )
 from lib.batch.readme import STUDIES
 from lib.study.claims import COMPARISONS
-from tests.summaries import as_table, make_row
+from tests.summaries import PROBE, SCRATCH, as_table, make_row, over
 
 
 def test_the_tables_are_what_the_summaries_say() -> None:
@@ -68,3 +69,19 @@ def test_transfer_has_a_row_a_target_and_a_column_a_source(tmp_path: Path) -> No
     lines = transfer_matrix(as_table(rows, tmp_path)).split("\n")
     assert lines[0] == "| probed on | untrained | from a | from b |"
     assert lines[2:] == ["| a | 0.700 | **0.800** | 0.700 |", "| b | 0.700 |  | *0.600* |"]
+
+
+def test_other_settings_stand_beside_the_recipe_s(tmp_path: Path) -> None:
+    tuned = {**PROBE, "protocol": "finetune"}
+    rows = [*over(SCRATCH, 0.70, spread=0), *over(tuned, 0.75), *over(PROBE, 0.9)]
+    rows += over({**SCRATCH, "method": "random (long)"}, 0.74)
+    rows += over({**tuned, "method": "simclr (long)"}, 0.76)
+    rows += over({**SCRATCH, "method": "random (long)"}, 0.80, labels=("all",))
+    lines = [line.split(" | ") for line in settings_table(as_table(rows, tmp_path)).split("\n")]
+    assert [line[:2] for line in lines[2:]] == [
+        ["| 100", "by the recipe"], ["| 100", "long"], ["| all", "long"]
+    ]  # fmt: skip
+    assert lines[2][2] == "0.700 [0.700, 0.700]"
+    assert lines[3][2].startswith("0.74")
+    assert lines[3][4].startswith("+0.0")
+    assert lines[4][3:] == ["", " |"]

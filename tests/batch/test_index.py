@@ -244,6 +244,17 @@ def test_a_running_study_says_how_far_it_is_and_reads_itself_again(lab: Any) -> 
     assert ended.find("meta", attrs={"http-equiv": "refresh"}) is None
 
 
+def test_a_run_whose_numbers_are_damaged_is_not_done(lab: Any, damaged: str) -> None:
+    runs = probed(lab)
+    file = lab.results / "tiny" / "runs" / "probe-1" / "metrics.json"
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(damaged, encoding="utf-8")
+    soup = make_page(lab, runs, running=[])
+    assert "1 of 2 runs done" in soup.find(class_="running").text
+    file.write_text(whole, encoding="utf-8")
+    assert "2 of 2 runs done" in make_page(lab, runs, running=[]).find(class_="running").text
+
+
 def test_what_did_not_change_is_not_drawn_again(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = probed(lab)
     first = make_page(lab, runs)

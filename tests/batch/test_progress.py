@@ -64,6 +64,13 @@ def test_speed_of_earlier_results(tmp_path: Path) -> None:
     assert other.estimate(planned("b", work=40)) is None
 
 
+def test_damaged_results_teach_nothing(tmp_path: Path, damaged: str) -> None:
+    folder = tmp_path / "runs" / "a"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(damaged, encoding="utf-8")
+    assert Speed.from_results([planned("a", work=10)], tmp_path).seen == {}
+
+
 def test_a_start_up_is_never_longer_than_the_shortest_run() -> None:
     speed = Speed()
     speed.learn("02_probe", 10, STARTUP / 5)
@@ -143,6 +150,26 @@ def test_on_a_terminal_one_line_moves(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "work" / "a" / "progress").write_text("epoch 3/20\n", encoding="utf-8")
     progress.tick()
     assert "a epoch 3/20 " in capsys.readouterr().out.rpartition("\r")[2]
+
+
+def test_a_run_may_end_while_its_progress_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "work" / "a" / "progress"
+    file.parent.mkdir(parents=True)
+    file.write_text("epoch 3/20", encoding="utf-8")
+    read = Path.read_text
+
+    def move_away(path: Path, *args: Any, **more: Any) -> str:
+        path.unlink()
+        return read(path, *args, **more)
+
+    monkeypatch.setattr(Path, "read_text", move_away)
+    progress = Progress([planned("a")], tmp_path, print)
+    progress.live = True
+    progress.started(progress.left["a"])
+    progress.tick()
+    assert capsys.readouterr().out.rpartition("\r")[2].startswith("\x1b[2Ka 0 s")
 
 
 def test_the_moving_line_is_short(tmp_path: Path, capsys: Any) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lib.batch.index import write_index
 
 RunAll = Callable[..., int]
 
@@ -88,6 +92,88 @@ def test_a_failure_is_exit_1_and_the_rest_goes_on(
     fake.failing = set()
     assert run_all(chain) == 0
     assert re.search(r"5 runs: 2 done in \d+ s, 3 already done", capsys.readouterr().out)
+
+
+def test_damaged_numbers_are_made_again(
+    lab: Any,
+    fake: Any,
+    timed: list[tuple[Any, int]],
+    run_all: RunAll,
+    chain: Path,
+    damaged: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_all(chain)
+    folder = lab.results / "tiny"
+    first = (folder / "summary.csv").read_bytes()
+    probes = {name for name in fake.started if name.startswith("probe")}
+    for name in probes:
+        (folder / "runs" / name / "metrics.json").write_text(damaged, encoding="utf-8")
+    capsys.readouterr()
+    assert run_all(chain, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert out.count("(its metrics.json is missing or damaged)") == 2
+    assert "5 runs, 3 done, 2 to do" in out
+    assert run_all(chain) == 0
+    out = capsys.readouterr().out
+    assert "5 runs: 2 done in " in out
+    assert "the page of the running study" not in out
+    assert set(fake.started[5:]) == probes
+    assert (folder / "summary.csv").read_bytes() == first
+
+
+def test_folders_that_others_move_away_meanwhile_stop_nothing(
+    lab: Any,
+    fake: Any,
+    run_all: RunAll,
+    chain: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scandir, other = os.scandir, lab.results / "tiny" / "work" / "of-another-process"
+
+    def look_into(path: Any) -> Any:
+        if Path(path) == other.parent:
+            other.mkdir(exist_ok=True)
+        if Path(path) == other:
+            other.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", look_into)
+    assert run_all(chain) == 0
+    out = capsys.readouterr().out
+    assert "5 runs: 5 done in " in out
+    assert "on the disk: " in out
+    assert "cannot be written" not in out
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (errno.ENOENT, 0, "the page of the running study: FileNotFoundError: "),
+        (errno.ENOSPC, 1, "cannot be written: no space left on the disk; "),
+    ],
+)
+def test_only_a_full_disk_keeps_a_page_from_being_written_and_the_study_from_going_on(
+    fake: Any,
+    run_all: RunAll,
+    chain: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    status: int,
+    said: str,
+) -> None:
+    def write_page(*args: Any) -> Path:
+        if args[-1] is not None:  # while the study runs
+            raise OSError(number, os.strerror(number), "runs/a/report.html")
+        return write_index(*args)
+
+    monkeypatch.setattr("lib.batch.overview.write_index", write_page)
+    monkeypatch.setattr("lib.batch.overview.LIVE_SECONDS", 0.0)
+    assert run_all(chain) == status
+    assert len(fake.started) == (1 if status else 5)
+    assert capsys.readouterr().out.count(said) == 1
 
 
 def test_only_runs_what_fits_and_what_it_needs(

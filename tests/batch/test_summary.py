@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lib.batch.summary import (
+    collect_rows,
     conclusions,
     findings,
     headline,
@@ -48,6 +49,12 @@ def test_runs_come_in_order_once_and_only_when_done(lab: Any) -> None:
     path = write_summary(lab.results / "tiny", ["b", "missing", "a", "b"])
     with path.open(encoding="utf-8", newline="") as file:
         assert [row["run"] for row in csv.DictReader(file)] == ["b", "a"]
+
+
+def test_a_run_whose_numbers_are_damaged_is_not_done(lab: Any, damaged: str) -> None:
+    lab.finish("a", [lab.row(run="a")])
+    (lab.finish("b") / "metrics.json").write_text(damaged, encoding="utf-8")
+    assert [row["run"] for row in collect_rows(lab.results / "tiny", ["b", "a"])] == ["a"]
 
 
 def test_no_runs_make_a_table_without_rows(lab: Any) -> None:

@@ -121,6 +121,8 @@ def test_costs_are_views_over_rates_and_never_guessed(tmp_path: Path) -> None:
     hours = 15 * (sum(views.values()) / 400 + 12 * 3.0) / 3600
     assert found["2 CPU cores", "3×3"]["hours"] == pytest.approx(hours, abs=0.01)
     assert found["2 CPU cores", "3×3"]["runs"] == 180
+    assert found["2 CPU cores", "3×3"]["fixed_s_a_run"] == 3.0
+    assert found["one GPU", "3×3"]["fixed_s_a_run"] == 9.0
     for missing in (("2 CPU cores", "7×7"), ("one GPU", "3×3"), ("eight GPUs", "7×7")):
         assert cost.in_words(found[missing]["hours"]) == "not measured"
 

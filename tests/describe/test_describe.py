@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.batch.plan import PlannedRun, plan_study
 from lib.batch.study import read_study
-from lib.data import load_dataset
+from lib.data import choose_fold, load_dataset
 from lib.data.base import DataError
 from lib.data.phantom import draw_cells
 from lib.describe.__main__ import main
@@ -22,8 +23,9 @@ from lib.describe.look import Look, look_at
 from lib.describe.pictures import picture_from_file
 from lib.describe.recognise import recognise
 from lib.describe.sheet import choose_pairs
-from lib.describe.suggest import suggest
+from lib.describe.suggest import COLOURED, choose_epochs, suggest
 from lib.describe.text import WIDTH
+from lib.params import notebook_defaults
 from tests.photographs import write_photographs
 from tests.tiny import write_npz
 
@@ -236,6 +238,139 @@ def test_nonsense_is_refused_with_one_line(
 def test_a_size_out_of_range_is_refused() -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["phantom", "--size", "3"])
+
+
+# What is suggested can be done
+
+
+def write_table(folder: Path, labels: str, groups: list[int] | None = None) -> str:
+    """`csv:PATH` of an image for each letter of labels, its class, and the group it belongs to."""
+    images = draw_cells(np.arange(len(labels)) % 2 * 3, 28, seed=9, stream=1)
+    rows = [["image", "label", *(["group"] if groups else [])]]
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        Image.fromarray(image).save(folder / f"{i}.png")
+        rows.append([f"{i}.png", label, *([f"p{groups[i]}"] if groups else [])])
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return f"csv:{folder / 'labels.csv'}"
+
+
+def suggested(name: str, folder: Path) -> tuple[list[PlannedRun], str]:
+    """The runs of the suggested params file, and the reasons for it."""
+    suggestion, params = suggest(look_at(name, progress=False)), folder / "mine.yaml"
+    params.write_text(suggestion.text, encoding="utf-8")
+    return plan_study(read_study(params), params, folder / "none"), "\n".join(suggestion.reasons)
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "folds", "reason"),
+    [
+        ("ab" * 15, None, 5, "in 5 folds\n"),
+        ("ab" * 15, [i // 2 % 3 for i in range(30)], 3, "no more since there are only 3 groups"),
+        ("a" * 27 + "b" * 3, None, 3, "in 3 folds, no more since b is in only 3 images"),
+        ("ab" * 10 + "a" * 6 + "cccc", [*range(26), 30, 30, 31, 31], 2, "c is in only 2 groups"),
+        ("a" * 29 + "b", None, 0, "folds: none, though there are fewer than 1,000 images: b is in"),
+        ("aaab" * 5, [0, 1, 2, 1] * 5, 0, "b is in only 1 group; a class cannot be trained on and"),
+        ("aabb" * 5, [0, 1, 2, 1] * 5, 0, "1,000 images: there are only 3 groups"),
+    ],
+)  # fmt: skip
+def test_every_suggested_fold_tests_every_class(
+    tmp_path: Path, labels: str, groups: list[int] | None, folds: int, reason: str
+) -> None:
+    name = write_table(tmp_path, labels, groups)
+    runs, reasons = suggested(name, tmp_path)
+    assert reason in reasons
+    found = [run.params["fold"] for run in runs if run.notebook == "01_pretrain"]
+    assert found == (list(range(folds)) if folds else [0, 0, 0])
+    data = load_dataset(name, 28, progress=False)
+    for fold in range(folds):
+        part = choose_fold(data, folds, fold, 0).splits
+        assert part["test"].y is not None and part["train"].y is not None
+        assert set(part["test"].y.tolist()) == set(range(len(data.classes)))
+        assert set(part["train"].y.tolist()) == set(range(len(data.classes)))
+
+
+def test_copies_of_a_file_count_once_for_the_folds(tmp_path: Path) -> None:
+    name = write_table(tmp_path, "a" * 20 + "b" * 6)
+    for i in range(23, 26):
+        (tmp_path / f"{i}.png").write_bytes((tmp_path / "22.png").read_bytes())
+    runs, reasons = suggested(name, tmp_path)
+    assert "b is in only 3 images" in reasons
+    assert {run.params.get("folds") for run in runs if run.notebook == "01_pretrain"} == {3}
+
+
+@pytest.mark.parametrize(
+    ("images", "settings", "reason"),
+    [
+        (21, "epochs: 100", "epochs: 2,100 image passes over 21 training images, 100 epochs being "
+         "the most suggested"),
+        (2000, "epochs: 25", "epochs: 50,000 image passes over 2,000 training images"),
+        (5000, "epochs: 10, warmup_epochs: 1.0", "50,000 image passes over 5,000 training images; "
+         "a tenth of them to warm up"),
+        (50_000, "epochs: 2, warmup_epochs: 0.2", "epochs: 100,000 image passes over 50,000 "
+         "training images, 2 epochs being the fewest suggested; a tenth"),
+    ],
+)  # fmt: skip
+def test_epochs_are_counted_and_leave_room_after_the_warm_up(
+    images: int, settings: str, reason: str
+) -> None:
+    found, why = choose_epochs(images, 0)
+    assert found == settings and reason in why
+    [epochs, *warmup] = [float(part.partition(": ")[2]) for part in found.split(", ")]
+    default = notebook_defaults("01_pretrain")["warmup_epochs"]
+    assert (warmup or [default])[0] == pytest.approx(min(default, epochs / 10))
+
+
+def test_a_suggested_warm_up_is_planned(tmp_path: Path) -> None:
+    folder = write_unlabelled(write_folder(tmp_path / "mine"), 3000)
+    runs, _ = suggested(f"folder:{folder}", tmp_path)
+    [params, *_] = [run.params for run in runs if run.notebook == "01_pretrain"]
+    assert (params["epochs"], params["warmup_epochs"]) == (17, 1.7)
+
+
+def test_a_stray_coloured_image_does_not_choose_the_augmentation(tmp_path: Path) -> None:
+    name = write_table(tmp_path, "ab" * 20)
+    for i in range(40):
+        Image.open(tmp_path / f"{i}.png").convert("L").save(tmp_path / f"{i}.png")
+    augment = "augment: greyscale, since no image is coloured"
+    assert augment in suggest(look_at(name, progress=False)).reasons
+    tinted = Image.open(tmp_path / "0.png").convert("RGB")
+    tinted.putpixel((14, 14), (250, 240, 200))
+    tinted.save(tmp_path / "0.png")
+    found = suggest(look_at(name, progress=False))
+    assert "augment: greyscale, since only 1 of 40 images is coloured" in found.reasons
+    assert "augment: greyscale" in found.text and "novel" not in found.text
+    for i in range(1, round(40 * COLOURED)):
+        (tmp_path / f"{i}.png").write_bytes((tmp_path / "0.png").read_bytes())
+    assert "augment: novel" in suggest(look_at(name, progress=False)).text
+
+
+def test_a_few_fundus_photographs_among_grey_images_are_no_fundus_set(tmp_path: Path) -> None:
+    name = write_table(tmp_path, "ab" * 20)
+    write_photographs(tmp_path / "eyes", 4)
+    for i in range(40):
+        Image.open(tmp_path / f"{i}.png").convert("L").save(tmp_path / f"{i}.png")
+    for i, file in enumerate(sorted((tmp_path / "eyes").glob("[01]_*.jpeg"))[:3]):
+        Image.open(file).save(tmp_path / f"{i}.png")
+    assert "preprocess" not in suggest(look_at(name, progress=False)).text
+
+
+def test_unequal_classes_are_named_by_those_with_images(tmp_path: Path) -> None:
+    name = write_table(tmp_path, "a" * 22 + "bb" + "c")
+    (tmp_path / "24.png").write_text("no image")
+    _, facts = facts_of(name)
+    said = " ".join(facts.warnings)
+    assert "Unequal classes: a has 11 times the images of b. Read balanced accuracy; 04" in said
+
+
+def test_imbalance_is_not_advised_where_images_have_several_labels(tmp_path: Path) -> None:
+    name = write_table(tmp_path, "a" * 24 + "b")
+    table = tmp_path / "labels.csv"
+    table.write_text(table.read_text().replace("24.png,b", "24.png,a|b"))
+    _, facts = facts_of(name)
+    said = " ".join(facts.warnings)
+    assert "Unequal classes: a has 25 times the images of b. Read balanced accuracy." in said
+    assert "04_imbalance" not in said
 
 
 # Images without a label beside labelled ones

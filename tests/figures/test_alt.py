@@ -43,7 +43,7 @@ def test_a_single_line_is_named_by_its_axis_and_marks_by_their_names() -> None:
         for e in (1, 2)
     ]
     text = describe_figure(plot_history(history, 2))
-    assert "NT-Xent loss over epoch: NT-Xent loss from 4 to 3." in text
+    assert "contrastive loss over epoch: contrastive loss from 4 to 3." in text
     assert "kept: epoch 2" in text and "kept: epoch 2 from" not in text
     assert text.startswith("3 panels.")
 

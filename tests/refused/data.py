@@ -82,6 +82,16 @@ def table(name: str, rows: list[list[str]], header: str, *says: str, **more: Any
     return dataset(f"csv: {name}", lambda d: d.table(rows, header), "labels.csv", *says, **more)
 
 
+def folds(name: str, make: Callable[[Desk], str], *says: str, **more: Any) -> Case:
+    """Data that cannot be shared out over five folds, or as many as `more` says."""
+    settings = {"folds": 5, **more}
+    return Case(
+        f"folds: {name}",
+        lambda desk: desk.experiment(dataset=f"'{make(desk)}'", **settings),
+        [f"experiments.one.folds: {settings['folds']}", *says],
+    )
+
+
 def raw_table(name: str, content: bytes, *says: str) -> Case:
     def make(desk: Desk) -> str:
         return f"csv:{desk.write('own/labels.csv', content)}"
@@ -183,6 +193,36 @@ def pictures(desk: Desk, *contents: bytes, good: int = 0) -> str:
     for row, content in zip(rows, contents, strict=True):
         desk.write(f"own/{row[0]}", content)
     return desk.table([*rows, *desk.rows(good)])
+
+
+def patients(desk: Desk, n: int = 3) -> str:
+    """30 images of two classes, and of three patients or n."""
+    rows = [[f"im{i}.png", "ab"[i % 2], f"p{i // 2 % n}"] for i in range(30)]
+    return desk.table(rows, "image,label,group")
+
+
+def patients_apart(desk: Desk) -> str:
+    """Four patients in train and val, two in test."""
+    splits = ("train", "train", "train", "val", "test", "test")
+    rows = [[f"im{i}.png", "ab"[i // 6 % 2], f"p{i % 6}", splits[i % 6]] for i in range(30)]
+    return desk.table(rows, "image,label,group,split")
+
+
+def linked_patients(desk: Desk) -> str:
+    """Six patients, of whom two pairs share a file: for the folds there are four."""
+    name = patients(desk, 6)
+    for patient, other in ((0, 2), (4, 6)):
+        copied = (desk.folder / f"own/im{patient}.png").read_bytes()
+        desk.write(f"own/im{other}.png", copied)
+    return name
+
+
+def copies(desk: Desk) -> str:
+    """20 files of which 18 are one."""
+    name = desk.table(desk.rows())
+    for i in range(3, 20):
+        desk.write(f"own/im{i}.png", (desk.folder / "own/im2.png").read_bytes())
+    return name
 
 
 def two_gigabytes(desk: Desk) -> str:
@@ -351,4 +391,15 @@ FOLDER = [
     folder("zero bytes", lambda desk: [desk.write(f"own/{c}/0.png", b"") for c in "ab"], "empty"),
 ]  # fmt: skip
 
-CASES = [*NPZ, *MEDMNIST, *CSV, *FOLDER]
+ONE_EACH = {f"{s}_groups": np.array([s] * n) for s, n in (("train", 12), ("val", 4), ("test", 6))}
+FOLDS = [
+    folds("three patients", patients, "labels.csv has 3"),
+    folds("three patients in halves", patients, "need 4 groups", "has 3", folds=2),
+    folds("of a split given, the test patients put away", patients_apart,
+          "has 4 in train and val", folds_of="trainval"),
+    folds("patients who share a file", linked_patients, "copies of one file", "has 4"),
+    folds("copies of one file", copies, "copies of one file", "has 3"),
+    folds("an npz of three groups", lambda d: d.npz(**ONE_EACH), "cells.npz has 3"),
+]  # fmt: skip
+
+CASES = [*NPZ, *MEDMNIST, *CSV, *FOLDER, *FOLDS]
