@@ -12,6 +12,11 @@ from lib.checks import ParameterError
 from lib.identity import RANDOM, Origin, short_name
 from lib.params import ROOT
 
+SEEN = (
+    "the encoder may have been trained on images that are validated or tested here; take one of "
+    "the same split, or leave the split to it"
+)
+
 
 def find_encoder(init: str, results: Path) -> str:
     """Where the encoder named by `init` is: a file's path, or the words scratch and imagenet.
@@ -86,33 +91,37 @@ def check_split(
     params: Mapping[str, Any],
     trail: tuple[str, ...],
     made: Mapping[str, Any],
-    mark: Callable[[int], str],
+    mark: Callable[[str, int], str],
 ) -> None:
-    """ParameterError where an encoder has seen images of its own data set that a run tests on.
+    """ParameterError where an encoder may have been trained on images that a run tests on.
 
-    An encoder last trained on the run's data set must have been trained on the same split of it:
-    the same fold of the same cross-validation, or the same seed where a data set brings no split.
-    What it was trained on before that is not known in such detail.
+    An encoder last trained on the run's data set, or on that of its queries, must have been trained
+    on the same split of it: the same fold of the same cross-validation, or the same seed where a
+    data set brings no split. Folds without the test split (`trainval`) leave that to be tested
+    on. What an encoder was trained on before is not known in such detail.
 
     params: of the run. trail, made: the encoder's, `Origin.trail` and the parameters of its last
-    training. mark: the data set's fingerprint by split seed; the same where the seed decides
+    training. mark: a data set's fingerprint by split seed; the same where the seed decides
     nothing.
     """
-    if not made or not trail or trail[-1] != short_name(params["dataset"]):
-        return
-    folds, before = (split_of(p) for p in (params, made))
-    advice = "take an encoder of the same split, or leave the split to it"
-    if folds != before:
-        raise ParameterError(
-            f"init: pretrained on {say_split(before)}, this run is about {say_split(folds)}: "
-            f"the encoder has seen images that are tested here; {advice}"
-        )
-    seeds = params["split_seed"], made.get("split_seed", 0)
-    if seeds[0] != seeds[1] and (folds[0] or mark(seeds[0]) != mark(seeds[1])):
-        raise ParameterError(
-            f"split_seed: {seeds[0]} here, {seeds[1]} in the training of init: the encoder has "
-            f"seen images that are tested here; {advice}"
-        )
+    looked_at = [(str(params["dataset"]), split_of(params))]
+    if params.get("queries"):
+        looked_at.append((str(params["queries"]), split_of({})))
+    before, seed = split_of(made), made.get("split_seed", 0)
+    for dataset, split in looked_at if made and trail else ():
+        if trail[-1] != short_name(dataset):
+            continue
+        apart = split == split_of({}) and made.get("folds_of") == "trainval"
+        if split != before and not apart:
+            raise ParameterError(
+                f"init: trained on {say_split(before)}, this run is about {say_split(split)} "
+                f"of {short_name(dataset)}: {SEEN}"
+            )
+        asked = params["split_seed"]
+        if asked != seed and (split[0] or mark(dataset, asked) != mark(dataset, seed)):
+            raise ParameterError(
+                f"split_seed: {asked} here, {seed} in the training of init: {SEEN}"
+            )
 
 
 def split_of(params: Mapping[str, Any]) -> tuple[Any, ...]:

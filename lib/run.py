@@ -181,9 +181,12 @@ def start(notebook: str, variables: Mapping[str, Any]) -> Run:
     device = choose_device(params)
     mark = data_fingerprint(params, results)
     if "init" in params:
+        one = {**params, "queries": ""}
         check_split(
             params, origin.trail, trained_with(params["init"]),
-            lambda seed: data_fingerprint({**params, "split_seed": seed}, results),
+            lambda name, seed: data_fingerprint(
+                {**one, "dataset": name, "split_seed": seed}, results
+            ),
         )  # fmt: skip
     name = run_name(notebook, params, origin, mark)
     planned = os.environ.get(PLANNED, name)

@@ -123,7 +123,9 @@ def without_folders(text: str, spec: Spec) -> str:
     for folder, short in known.items():
         if folder != "/":  # the home of a user without one
             # A whole folder: `/rootfs` is not in `/root`, and letters of a picture are no folder.
-            text = re.sub(rf"(?<![\w+]){re.escape(folder)}(?![\w-])", lambda _, s=short: s, text)  # type: ignore[misc]
+            # A traceback's colour may stand right before one.
+            whole = rf"(?:(?<![\w+])|(?<=\x1b\[\d\dm)|(?<=\x1b\[\dm)){re.escape(folder)}(?![\w-])"
+            text = re.sub(whole, lambda _, s=short: s, text)  # type: ignore[misc]
     return text
 
 

@@ -118,11 +118,11 @@ def check_encoder_split(
     """
     from lib.origins import check_split, trained_with
 
-    where = params["dataset"], params["size"], params["data_root"] or None
+    where = params["size"], params["data_root"] or None
     how = params.get("preprocess", "none")
 
-    def mark(seed: int) -> str:
-        return cached_describe(*where, seed, how).fingerprint
+    def mark(dataset: str, seed: int) -> str:
+        return cached_describe(dataset, *where, seed, how).fingerprint
 
     known = trained_with(str(params.get("init", ""))) if made is None else made
     check_split(params, trail, known, mark)

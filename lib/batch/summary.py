@@ -14,9 +14,10 @@ from lib.batch.done import read_metrics
 from lib.figures.study import name_line
 from lib.files import replacing
 from lib.findings.answer import say_gains
-from lib.methods import scratch_like, split_method
+from lib.methods import split_method
 from lib.names import METRIC_NAMES, name_labels, name_source
 from lib.run import COLUMNS
+from lib.study.claims import named_rows, over_scratch
 from lib.study.fairness import fair_classifiers
 from lib.study.measurements import (
     label_order,
@@ -131,21 +132,22 @@ def conclusions(table: pd.DataFrame, metric: str = "auroc") -> list[str]:
     own = without_floors(rows[rows["protocol"].isin(WAYS)])
     ways = list(dict.fromkeys(zip(own["method"], own["augment"], own["protocol"], strict=True)))
     whole = any(protocol == "finetune" for _, _, protocol in ways)
-    known = set(rows.loc[rows["protocol"] == "finetune", "method"])
+    named = named_rows(table, metric)
     said = []
     for method, augment, protocol in ways:
         ours = {"method": method, "augment": augment, "protocol": protocol}
-        others = {name: dict(other) for name, other in WAYS[protocol].items()}
-        if protocol == "finetune":
-            others[FROM_SCRATCH]["method"] = scratch_like(method, known)
+        others = dict(WAYS[protocol])
         if (method, augment) == ("simclr", "novel") and ("simclr", "natural", protocol) in ways:
             others["SimCLR, natural"] = {**ours, "augment": "natural"}
-        named = name_line(method, augment, protocol) if whole else name_source(method, augment)
+        called = name_line(method, augment, protocol) if whole else name_source(method, augment)
         for name, other in others.items():
-            gains = paired_gains(table, metric, ours, other)
-            if gains.empty:
-                continue
-            said.append(say_gains(f"{named}, against {name}", METRIC_NAMES[metric], gains))
+            if (protocol, name) == ("finetune", FROM_SCRATCH):
+                mine = named[(named[list(ours)] == pd.Series(ours)).all(axis=1)]
+                gains = over_scratch(mine, named, 0.95)
+            else:
+                gains = paired_gains(table, metric, ours, other)
+            if len(gains):
+                said.append(say_gains(f"{called}, against {name}", METRIC_NAMES[metric], gains))
     return said
 
 

@@ -17,7 +17,7 @@ from lib.evaluation.sources import architecture
 from lib.files import write_text
 from lib.params import METRICS
 from lib.run import Run
-from lib.statistics.metrics import Evaluation
+from lib.statistics.metrics import Evaluation, count_known
 from lib.training.finetune import Finetuned, FinetuneRecipe, finetune, starting_encoder
 from lib.training.witness import Witness
 
@@ -94,6 +94,7 @@ def follow_trainings(
     """
     if missing_classes(data, "val"):
         raise DataError(f"{data.name}: validation lacks a class, so no check can be chosen by it")
+    require_halves(data, halvings, run.params.seed)
     p, recipe = run.params, FinetuneRecipe.of(run.params)
     plain = dataclasses.replace(recipe, freeze_stages=0, layer_decay=1.0)
     frozen = dataclasses.replace(recipe, freeze_stages=ALL_STAGES, train_augment="none")
@@ -157,6 +158,17 @@ def course_of(
     return Course(*about, tuple(checks), measured, together, chosen)
 
 
+def require_halves(data: DataSet, halvings: int, seed: int) -> None:
+    """DataError where no halving of the test split has every class in both halves."""
+    y, groups = labels_of(data, "test"), data.splits["test"].groups
+    whole = len(count_known(y, data.task, len(data.classes)))
+    for half in halving_weights(y, halvings, seed, groups) > 0:
+        parts = (count_known(y[rows], data.task, len(data.classes)) for rows in (half, ~half))
+        if all(len(part) == whole for part in parts):
+            return
+    raise DataError("test: too few images, or patients, of a class to halve it")
+
+
 def halving_weights(
     y: npt.NDArray[np.integer], n: int, seed: int, groups: npt.NDArray[np.str_] | None = None
 ) -> Array:
@@ -164,7 +176,7 @@ def halving_weights(
 
     Each class is halved by itself (several labels an image: all of them together), so that both
     halves have every class of at least two images. groups [N]: images of one patient go into one
-    half together; a group of several classes counts as one of its most frequent.
+    half together, so a class takes two groups; one of several classes counts as its most frequent.
     """
     rng = np.random.default_rng([seed, 71])
     kinds = np.zeros(len(y), np.int64) if y.ndim == 2 else y

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.evaluation.evaluate import Evaluated
-from lib.figures.base import as_typed, colour_of, new_figure, tidy
+from lib.figures.base import as_typed, colour_of, line_style, new_figure, tidy
 from lib.names import PROTOCOL_NAMES, name_source
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LINES = {"probe": "-", "knn": "--"}
+MARKS = {"probe": "o", "knn": "s"}
 
 
 def plot_budgets(results: Sequence[Evaluated], metric: str = "auroc") -> Figure:
@@ -36,7 +36,7 @@ def plot_budgets(results: Sequence[Evaluated], metric: str = "auroc") -> Figure:
             x,
             y,
             yerr=np.maximum([low, high], 0),
-            fmt="o" + LINES[protocol],
+            fmt=MARKS[protocol] + line_style(source, protocol),
             ms=4,
             capsize=2,
             lw=1.4,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lib.evaluation.label_efficiency import SCRATCH, BudgetStudy
-from lib.figures.base import colour_of, new_figure, tidy
+from lib.figures.base import colour_of, line_style, new_figure, tidy
 from lib.findings.finetuning import name_classifier
 from lib.names import name_labels
 
@@ -34,7 +34,7 @@ def plot_label_efficiency(study: BudgetStudy, metric: str = "auroc") -> Figure:
             x,
             y,
             yerr=np.maximum([low, high], 0),
-            fmt="o--" if protocol == "probe" else "o-",
+            fmt="o" + line_style(method, protocol),
             ms=4,
             capsize=2,
             lw=1.4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -80,11 +81,12 @@ def plot_beside(table: pd.DataFrame, metric: str, level: float = 0.95) -> Figure
         return None
     figure, panels = new_panels(len(places), (3.6, 3.2), (1.6, 1.4))
     legend: dict[str, Any] = {}
+    colours = colours_of(zip(rows["method"], rows["augment"], strict=True))
     for axes, (dataset, size) in zip(panels, places, strict=True):
         here = rows[(rows["dataset"] == dataset) & (rows["size"] == size)]
         facts = published_points(dataset, size, metric)
         budgets = label_order([*here["labels"], *facts["labels"]])
-        right = draw_ours(axes, here, budgets, level, legend)
+        right = draw_ours(axes, here, budgets, level, colours, legend)
         draw_published(axes, facts, budgets, right, legend)
         axes.set_xticks(range(len(budgets)), budgets, rotation=30 if len(budgets) > 5 else 0)
         axes.set(
@@ -100,7 +102,12 @@ def plot_beside(table: pd.DataFrame, metric: str, level: float = 0.95) -> Figure
 
 
 def draw_ours(
-    axes: Any, rows: pd.DataFrame, budgets: list[str], level: float, legend: dict[str, Any]
+    axes: Any,
+    rows: pd.DataFrame,
+    budgets: list[str],
+    level: float,
+    colours: Mapping[tuple[str, str], str],
+    legend: dict[str, Any],
 ) -> float:
     """A line for each method and protocol, its mean over seeds with an interval.
 
@@ -108,7 +115,6 @@ def draw_ours(
     """
     kinds = list(rows.groupby(["method", "augment", "protocol", "encoder"], sort=False))
     several = rows["encoder"].nunique() > 1
-    colours = colours_of(zip(rows["method"], rows["augment"], strict=True))
     for i, (kind, line) in enumerate(kinds):
         method, augment, protocol, encoder = map(str, kind)
         shift = SPREAD * (i - (len(kinds) - 1) / 2)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from lib.methods import FLOORS, scratch_like
+from lib.methods import FLOORS
 from lib.names import METRIC_NAMES, name_source, short_augment
+from lib.study.claims import named_rows, over_scratch
 from lib.study.fairness import fair_classifiers
 from lib.study.measurements import measurements, paired_gains, without_floors
 from lib.study.transfer import FLOORS as TRANSFER_FLOORS
@@ -35,6 +36,7 @@ def answer(table: pd.DataFrame) -> list[str]:
     if len(abroad):
         name = "Frozen, an encoder of another data set against one of the data set's own"
         said = [say_gains(name, METRIC_NAMES["auroc"], abroad)]
+    said += over_training_from_scratch(table)
     said += [judge(table, *comparison) for comparison in comparisons(table)]
     return [sentence for sentence in said if sentence]
 
@@ -46,14 +48,21 @@ def split_answer(sentences: list[str]) -> tuple[list[str], list[str]]:
     return own[:FIRST], [*own[FIRST:], *foreign]
 
 
-def comparisons(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
-    """What can be compared in a study: name, metric, the one side, the other."""
-    rows = measurements(table)
-    known = set(rows.loc[rows["protocol"] == "finetune", "method"])
+def over_training_from_scratch(table: pd.DataFrame) -> list[str]:
+    """What each finetuned encoder gains over training from scratch by the same setting."""
+    rows = named_rows(table, "auroc")
+    said = []
     for method, augment in kinds(rows, "finetune"):
-        scratch = {"method": scratch_like(method, known), "protocol": "finetune"}
+        tuned = (rows["method"] == method) & (rows["augment"] == augment)
+        gains = over_scratch(rows[tuned & (rows["protocol"] == "finetune")], rows, 0.95)
         name = f"{called(method, augment)}, finetuned, against training from scratch"
-        yield name, "auroc", side(method, augment, "finetune"), scratch
+        said += [say_gains(name, METRIC_NAMES["auroc"], gains)] if len(gains) else []
+    return said
+
+
+def comparisons(table: pd.DataFrame) -> Iterable[tuple[str, str, Side, Side]]:
+    """What can be compared of frozen features: name, metric, the one side, the other."""
+    rows = measurements(table)
     probes = kinds(rows, "probe")
     floors = [
         ("an untrained encoder", {"method": "random", "protocol": "probe"}),

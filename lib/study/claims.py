@@ -40,12 +40,17 @@ def over_scratch(ours: pd.DataFrame, rows: pd.DataFrame, level: float) -> pd.Dat
     """What probes and finetuned networks gain over training from scratch, cell by cell.
 
     A finetuned network is compared with training from scratch by the same setting, where that was
-    trained (`lib.names.scratch_like`). ours, rows: as from `named_rows`.
+    trained (`lib.methods.scratch_like`). ours, rows: as from `named_rows`.
     """
     scratch = rows[(rows["base"] == "random") & (rows["protocol"] == "finetune")]
-    known = set(scratch["method"])
-    pairs = zip(ours["method"], ours["protocol"], strict=True)
-    rivals = [scratch_like(m, known) if p == "finetune" else "random" for m, p in pairs]
+    place = ["dataset", "size", "encoder", "labels"]
+    known = scratch.groupby(place)["method"].agg(set).to_dict()
+    rivals = [
+        scratch_like(row["method"], known.get(tuple(row[k] for k in place), ()))
+        if row["protocol"] == "finetune"
+        else "random"
+        for row in ours.to_dict("records")
+    ]
     named = pd.Series(rivals, index=ours.index, dtype=str)
     scratch = scratch.assign(rival=scratch["method"].astype(str))
     return compare(ours.assign(rival=named), scratch, ["size", "rival"], level)

@@ -267,9 +267,9 @@ def test_letters_of_a_picture_and_other_folders_are_left_alone(
     lab: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/abcd")
-    path = save_notebook(
-        lab, "/abcd/x\n/abcd and /abcdfs, src='data:image/png;base64,iVB/abcdQmCC'"
-    )
+    coloured = "File \x1b[32m/abcd/x.py:24\x1b[39m, \x1b[0m/abcd"
+    text = "/abcd/x\n/abcd and /abcdfs, src='data:image/png;base64,iVB/abcdQmCC'\n"
+    path = save_notebook(lab, text + coloured)
     notebook = json.loads(path.read_text(encoding="utf-8"))
     picture = {"image/png": "iVBORw/abcd/0=", "text/plain": ["<Figure in /abcd>"]}
     notebook["cells"][0]["outputs"] = [{"output_type": "display_data", "data": picture}]
@@ -277,6 +277,7 @@ def test_letters_of_a_picture_and_other_folders_are_left_alone(
     forget_paths(path, make_spec(lab))
     [cell] = json.loads(path.read_text(encoding="utf-8"))["cells"]
     assert "".join(cell["source"]) == (
-        "~/x\n~ and /abcdfs, src='data:image/png;base64,iVB/abcdQmCC'"
+        "~/x\n~ and /abcdfs, src='data:image/png;base64,iVB/abcdQmCC'\n"
+        "File \x1b[32m~/x.py:24\x1b[39m, \x1b[0m~"
     )
     assert cell["outputs"][0]["data"] == {**picture, "text/plain": ["<Figure in ~>"]}

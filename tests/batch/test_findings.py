@@ -73,7 +73,7 @@ def test_transfer_has_a_row_a_target_and_a_column_a_source(tmp_path: Path) -> No
 
 def test_other_settings_stand_beside_the_recipe_s(tmp_path: Path) -> None:
     tuned = {**PROBE, "protocol": "finetune"}
-    rows = [*over(SCRATCH, 0.70, spread=0), *over(tuned, 0.75), *over(PROBE, 0.9)]
+    rows = [*over(SCRATCH, 0.60, spread=0), *over(tuned, 0.75), *over(PROBE, 0.9)]
     rows += over({**SCRATCH, "method": "random (long)"}, 0.74)
     rows += over({**tuned, "method": "simclr (long)"}, 0.76)
     rows += over({**SCRATCH, "method": "random (long)"}, 0.80, labels=("all",))
@@ -81,7 +81,7 @@ def test_other_settings_stand_beside_the_recipe_s(tmp_path: Path) -> None:
     assert [line[:2] for line in lines[2:]] == [
         ["| 100", "by the recipe"], ["| 100", "long"], ["| all", "long"]
     ]  # fmt: skip
-    assert lines[2][2] == "0.700 [0.700, 0.700]"
+    assert lines[2][2] == "0.600 [0.600, 0.600]"
     assert lines[3][2].startswith("0.74")
-    assert lines[3][4].startswith("+0.0")
+    assert lines[3][4].startswith("+0.02") or lines[3][4].startswith("+0.01")
     assert lines[4][3:] == ["", " |"]

@@ -238,13 +238,13 @@ NEEDS = [
     text(
         "init pretrained on the images that a fold tests",
         f"{PRETRAIN}  b: {{notebook: 02_probe, set: {{init: pretrain, folds: 5, fold: 1}}}}\n",
-        "experiments.b.init: pretrained on the data set's own split, this run is about fold 1 of 5",
+        "experiments.b.init: trained on the data set's own split, this run is about fold 1 of 5",
     ),
     text(
         "init of another fold",
         f"{HEAD}  a: {{notebook: 01_pretrain, set: {{folds: 5, fold: 0}}}}\n"
         "  b: {notebook: 02_probe, set: {init: a, fold: 1}}\n",
-        "experiments.b.init: pretrained on fold 0 of 5, this run is about fold 1 of 5",
+        "experiments.b.init: trained on fold 0 of 5, this run is about fold 1 of 5",
     ),
     Case(
         "init of another split by chance",
