@@ -20,7 +20,7 @@ from lib.files import write_text
 from lib.names import name_scratch, name_source
 from lib.params import ROOT
 from lib.statistics.paired import Paired, holm, paired_test
-from lib.study.claims import judge, named_rows, over_baseline, over_scratch, over_untrained
+from lib.study.claims import judge, named_rows, over_baseline, over_untrained
 from lib.study.measurements import (
     VERDICT,
     label_order,
@@ -276,26 +276,33 @@ def settings() -> str:
 
 
 def settings_table(table: pd.DataFrame) -> str:
-    """Test AUROC from scratch and finetuned by label budget and setting, and the difference."""
+    """Test AUROC from scratch and finetuned by label budget and setting, and what SimCLR adds."""
     rows = named_rows(table, "auroc")
-    whole = rows[(rows["protocol"] == "finetune") & rows["base"].isin(["random", "simclr"])]
-    cells = over_scratch(whole[whole["base"] == "simclr"], rows, 0.95)
+    own = rows[rows["base"].isin(["random", "simclr"]) & (rows["source"] == "")]
+    whole = own[own["protocol"] == "finetune"]
+    probe = own[(own["protocol"] == "probe") & (own["method"] == "simclr")]
     lines = []
     for labels in label_order(whole["labels"]):
         for variant in dict.fromkeys(whole["variant"]):
             here = whole[(whole["labels"] == labels) & (whole["variant"] == variant)]
-            if here.empty:
+            sides = [here[here["base"] == base] for base in ("random", "simclr")]
+            scratch, tuned, frozen = (
+                side.set_index("seed")["value"]
+                for side in (*sides, probe[probe["labels"] == labels])
+            )
+            if scratch.empty:
                 continue
-            line = [labels, variant or "by the recipe"]
-            for base in ("random", "simclr"):
-                values = list(here.loc[here["base"] == base, "value"])
-                line.append(with_interval(*mean_interval(values), sign=False) if values else "")
-            name = f"simclr ({variant})" if variant else "simclr"
-            gain = cells[(cells["labels"] == labels) & (cells["method"] == name)]
-            differences = zip(gain["mean"], gain["low"], gain["high"], strict=True)
-            line += [with_interval(*d) for d in differences] or [""]
-            lines.append(line)
-    return table_of(["labels", "trained", "from scratch", "finetuned", "difference"], lines)
+            gains = [paired_test(list((side - scratch).dropna())) for side in (tuned, frozen)]
+            lines.append(
+                [
+                    labels,
+                    variant or "by the recipe",
+                    *(with_interval(*mean_interval(list(v)), sign=False) for v in (scratch, tuned)),
+                    *(with_interval(t.mean, t.low, t.high) for t in gains),
+                ]
+            )
+    heads = ["labels", "trained", "from scratch", "finetuned"]
+    return table_of([*heads, "finetuned − from scratch", "probe − from scratch"], lines)
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
