@@ -34,6 +34,7 @@ RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "findings.md"
 TRANSFER = "real_transfer"
 SETTINGS = "real"
+EARLIER = "earlier-6d845618.csv"
 SEARCH = "search/simclr_breastmnist.csv"
 CLAIMS = {
     "pretraining": "SimCLR above training from scratch, AUROC",
@@ -305,12 +306,42 @@ def settings_table(table: pd.DataFrame) -> str:
     return table_of([*heads, "finetuned − from scratch", "probe − from scratch"], lines)
 
 
+def again() -> str:
+    """The study that was run twice: the same seeds and settings, other draws of the views."""
+    folder = RESULTS / SETTINGS
+    return again_table(read_summary(folder / EARLIER), read_summary(folder / "summary.csv"))
+
+
+def again_table(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """Test AUROC of both runs with intervals over their seeds, and over all of both together."""
+    parts = [measurements(table, "auroc") for table in (first, second)]
+    ways = ["labels", "method", "protocol"]
+    lines = []
+    for key in dict.fromkeys(parts[0][ways].itertuples(index=False, name=None)):
+        labels, method, protocol = map(str, key)
+        if method not in ("simclr", "supcon", "random") or protocol not in ("probe", "finetune"):
+            continue
+        values = [
+            list(t.loc[(t[ways] == pd.Series(key, ways)).all(axis=1), "value"]) for t in parts
+        ]
+        if (method, protocol) == ("random", "probe") or not all(values):
+            continue  # an untrained encoder is the same in both
+        cells = [mean_interval(v) for v in (*values, [*values[0], *values[1]])]
+        lines.append(
+            [labels, way(method, protocol), *(with_interval(*c, sign=False) for c in cells)]
+        )
+    order = label_order([line[0] for line in lines])
+    lines.sort(key=lambda line: order.index(line[0]))
+    return table_of(["labels", "", "first run", "second run", "both"], lines)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "claims": claims,
     "against_published": against_published,
     "against_earlier": against_earlier,
     "gains": gains,
     "balanced_gains": balanced_gains,
+    "again": again,
     "settings": settings,
     "transfer": transfer,
     "selection": selection,

@@ -12,6 +12,7 @@ from lib.batch.findings import (
     CLAIMS,
     PAGE,
     RESULTS,
+    again_table,
     rewrite,
     settings_table,
     transfer_matrix,
@@ -87,3 +88,20 @@ def test_other_settings_stand_beside_the_recipe_s(tmp_path: Path) -> None:
     assert [float(cell.split(" ")[0]) for cell in long[2:]] == pytest.approx(
         [0.74, 0.80, 0.06, 0.16], abs=0.005
     )
+
+
+def test_a_study_run_twice_stands_beside_itself(tmp_path: Path) -> None:
+    whole = {**PROBE, "protocol": "finetune"}
+    runs = []
+    for mean in (0.8, 0.9):
+        rows = [*over(PROBE, mean), *over(PROBE, mean, labels=("all",)), *over(SCRATCH, 0.7)]
+        rows += [*over({**SCRATCH, "protocol": "probe"}, 0.6), *over(whole, mean, labels=("250",))]
+        runs.append(as_table(rows[: None if mean == 0.9 else -5], tmp_path))
+    lines = [line.split(" | ") for line in again_table(*runs).split("\n")[2:]]
+    # Finetuning was in the second run alone, and an untrained encoder is the same in both.
+    assert [line[:2] for line in lines] == [
+        ["| 100", "SimCLR, probe"], ["| 100", "from scratch"], ["| all", "SimCLR, probe"]
+    ]  # fmt: skip
+    means = [[float(cell.split(" ")[0]) for cell in line[2:]] for line in lines]
+    assert means[0] == pytest.approx([0.8, 0.9, 0.85], abs=0.005)
+    assert means[1] == pytest.approx([0.7, 0.7, 0.7], abs=0.005)
