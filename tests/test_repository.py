@@ -43,7 +43,12 @@ def test_every_command_and_file_in_the_readme_exists() -> None:
     for name in re.findall(r"`((?:lib|params|notebooks)/[\w/.]+\.(?:py|yaml|ipynb))`", README):
         assert "NN_name" in name or (ROOT / name).exists(), name
     for name in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / name).exists(), name
+        file, _, place = name.partition("#")
+        assert (ROOT / file).exists(), name
+        if place:
+            text = (ROOT / file).read_text(encoding="utf-8")
+            titles = re.findall(r"^#+ (.+)$", text, re.M)
+            assert place in [title.lower().replace(" ", "-") for title in titles], name
 
 
 def published(study: str) -> str:
