@@ -197,7 +197,8 @@ def cached_units(dataset: str, root: str | None, split_seed: int, of: str) -> in
     from lib.data.cache import cache_folder
     from lib.data.describe import MIN_SIZE
     from lib.data.npz import read_table
-    from lib.data.own import kept_together, split_rows, survey
+    from lib.data.own import survey
+    from lib.data.own_split import kept_together, split_rows
 
     kind, colon, path = dataset.partition(":")
     among = DEVELOPMENT if of == "trainval" else SPLITS

@@ -190,7 +190,8 @@ def describe_dataset(
     if kind in KINDS:
         import numpy as np
 
-        from lib.data.own import count_rows, survey
+        from lib.data.own import survey
+        from lib.data.own_split import count_rows
 
         own = survey(
             name,

@@ -159,7 +159,7 @@ def choose_folds(look: Look) -> tuple[int, str]:
 def units_of(look: Look) -> dict[int, int]:
     """What no split tears apart: each labelled row → the first of its group and its file's copies.
 
-    As in `lib.data.own.kept_together`: groups that share a copy are one.
+    As in `lib.data.own_split.kept_together`: groups that share a copy are one.
     """
     above = {row: row for row in look.labelled}
     first: dict[tuple[str, str], int] = {}
