@@ -10,21 +10,21 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pandas as pd
 
+from lib.batch.findings_again import again, settings
+from lib.batch.markdown import bold, spread, table_of, way, with_interval
 from lib.batch.readme import PRINTED, read_studies
 from lib.data.embedded import is_synthetic
 from lib.files import write_text
-from lib.names import name_scratch, name_source
 from lib.params import ROOT
-from lib.statistics.paired import Paired, holm, paired_test
-from lib.study.claims import judge, named_rows, over_baseline, over_untrained
+from lib.statistics.paired import holm, paired_test
+from lib.study.claims import judge, over_baseline, over_untrained
 from lib.study.measurements import (
     VERDICT,
     label_order,
-    mean_interval,
     measurements,
     read_summary,
 )
@@ -33,8 +33,6 @@ from lib.study.published import name_dataset, published_as, read_published
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "findings.md"
 TRANSFER = "real_transfer"
-SETTINGS = "real"
-EARLIER = "earlier-6d845618.csv"
 SEARCH = "search/simclr_breastmnist.csv"
 CLAIMS = {
     "pretraining": "SimCLR above training from scratch, AUROC",
@@ -48,26 +46,6 @@ CLAIMS = {
     "supcon": "SupCon above cross-entropy, AUROC",
 }
 METRICS = {"accuracy": "accuracy", "auroc": "AUROC"}
-
-
-def table_of(names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table in Markdown."""
-    names = list(names)
-    lines = [names, ["---"] * len(names), *([str(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def with_interval(mean: float, low: float, high: float, sign: bool = True) -> str:
-    """`+0.041 [+0.001, +0.080]`, signed for a difference."""
-    form = "+.3f" if sign else ".3f"
-    if math.isnan(low):
-        return f"{mean:{form}} (no interval)"
-    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
-
-
-def bold(text: str, clear: bool) -> str:
-    """The text, in bold if what it says is clear."""
-    return f"**{text}**" if clear else text
 
 
 def claims() -> str:
@@ -147,16 +125,6 @@ def against_earlier() -> str:
     rows.sort(key=lambda row: (row[0], row[2], row[3], order.index(str(row[1]))))
     heads = ["data set", "labels", "trained", "", "ours, 95% interval", "theirs, chosen on test"]
     return table_of(heads, rows)
-
-
-def spread(t: Paired) -> tuple[float, float, float]:
-    """Mean and interval."""
-    return t.mean, t.low, t.high
-
-
-def way(method: str, protocol: str) -> str:
-    """`SimCLR, probe`; a random encoder finetuned is training from scratch."""
-    return name_scratch(method, protocol) or f"{name_source(method)}, {protocol}"
 
 
 def gains(metric: str = "auroc") -> str:
@@ -269,70 +237,6 @@ def selection() -> str:
             words_of = [name_dataset(dataset), labels, way(method, protocol), words]
             rows.append([*words_of, *cells])
     return table_of(["data set", "labels", "trained", "", *columns], rows)
-
-
-def settings() -> str:
-    """Training from scratch and finetuning by other settings than the recipe's, on BreastMNIST."""
-    return settings_table(read_summary(RESULTS / SETTINGS / "summary.csv"))
-
-
-def settings_table(table: pd.DataFrame) -> str:
-    """Test AUROC from scratch and finetuned by label budget and setting, and what SimCLR adds."""
-    rows = named_rows(table, "auroc")
-    own = rows[rows["base"].isin(["random", "simclr"]) & (rows["source"] == "")]
-    whole = own[own["protocol"] == "finetune"]
-    probe = own[(own["protocol"] == "probe") & (own["method"] == "simclr")]
-    lines = []
-    for labels in label_order(whole["labels"]):
-        for variant in dict.fromkeys(whole["variant"]):
-            here = whole[(whole["labels"] == labels) & (whole["variant"] == variant)]
-            sides = [here[here["base"] == base] for base in ("random", "simclr")]
-            scratch, tuned, frozen = (
-                side.set_index("seed")["value"]
-                for side in (*sides, probe[probe["labels"] == labels])
-            )
-            if scratch.empty:
-                continue
-            gains = [paired_test(list((side - scratch).dropna())) for side in (tuned, frozen)]
-            lines.append(
-                [
-                    labels,
-                    variant or "by the recipe",
-                    *(with_interval(*mean_interval(list(v)), sign=False) for v in (scratch, tuned)),
-                    *(with_interval(t.mean, t.low, t.high) for t in gains),
-                ]
-            )
-    heads = ["labels", "trained", "from scratch", "finetuned"]
-    return table_of([*heads, "finetuned − from scratch", "probe − from scratch"], lines)
-
-
-def again() -> str:
-    """The study that was run twice: the same seeds and settings, other draws of the views."""
-    folder = RESULTS / SETTINGS
-    return again_table(read_summary(folder / EARLIER), read_summary(folder / "summary.csv"))
-
-
-def again_table(first: pd.DataFrame, second: pd.DataFrame) -> str:
-    """Test AUROC of both runs with intervals over their seeds, and over all of both together."""
-    parts = [measurements(table, "auroc") for table in (first, second)]
-    ways = ["labels", "method", "protocol"]
-    lines = []
-    for key in dict.fromkeys(parts[0][ways].itertuples(index=False, name=None)):
-        labels, method, protocol = map(str, key)
-        if method not in ("simclr", "supcon", "random") or protocol not in ("probe", "finetune"):
-            continue
-        values = [
-            list(t.loc[(t[ways] == pd.Series(key, ways)).all(axis=1), "value"]) for t in parts
-        ]
-        if (method, protocol) == ("random", "probe") or not all(values):
-            continue  # an untrained encoder is the same in both
-        cells = [mean_interval(v) for v in (*values, [*values[0], *values[1]])]
-        lines.append(
-            [labels, way(method, protocol), *(with_interval(*c, sign=False) for c in cells)]
-        )
-    order = label_order([line[0] for line in lines])
-    lines.sort(key=lambda line: order.index(line[0]))
-    return table_of(["labels", "", "first run", "second run", "both"], lines)
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

@@ -12,13 +12,11 @@ from lib.batch.findings import (
     CLAIMS,
     PAGE,
     RESULTS,
-    again_table,
     rewrite,
-    settings_table,
     transfer_matrix,
-    way,
-    with_interval,
 )
+from lib.batch.findings_again import again_table, settings_table
+from lib.batch.markdown import way, with_interval
 from lib.batch.readme import STUDIES
 from lib.study.claims import COMPARISONS
 from tests.summaries import PROBE, SCRATCH, as_table, make_row, over
